@@ -1,0 +1,106 @@
+"""Clusters: building blocks of chips, their network tiers from inner to outer, power and reliability."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from .records import Count, Flag, Identifier, NotNegative, Positive, Record, Share, Text
+
+
+class Dim(Record):
+    """One axis of a mesh or torus; without wrap a ring over it has half the bandwidth."""
+
+    size: Count
+    wrap: Flag = True
+
+
+class Tier(Record):
+    """One level of the network: how many chips it joins and what each of them can send a second."""
+
+    name: Identifier
+    kind: Literal["switch", "mesh", "torus", "ring", "host"]
+    size: Count | None = Field(None, description="chips that it joins; null: as many as there are (outermost tier)")
+    used: Count | None = Field(None, description="chips of `size` that a job uses; the others are spares, paid for")
+    dims: tuple[Dim, ...] = ()
+    bandwidth_bytes_per_s: Positive = Field(description="each direction of a chip into this tier, all links together")
+    latency_s: Positive | None = Field(None, description="of one hop; null: the family's")
+    oversubscription: Positive = Field(1.0, description="7 = a seventh of the bandwidth crosses the top of this tier")
+    reduces: Flag = False
+    fault_domain: Text | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        product = 1
+        for dim in self.dims:
+            product *= dim.size
+        if self.dims and self.size is not None and product != self.size:
+            raise ValueError(f"the dims hold {product} chips, size says {self.size}. Make them equal")
+        if self.used is not None and (self.size is None or self.used > self.size):
+            raise ValueError(f"used = {self.used} is more than size = {self.size}. Use at most that many")
+        return self
+
+
+class Pool(Record):
+    """Equal nodes of one chip."""
+
+    chip: Identifier
+    nodes: Count | None = Field(None, description="null: as many as are asked for")
+    chips_per_node: Count
+
+
+class HostMachine(Record):
+    """The host of one node."""
+
+    memory_bytes: Positive | None = None
+    power_w: Positive | None = Field(None, description="CPUs, fans, NICs and switches of a node, without its chips")
+    source: Text | None = None
+
+
+class Reliability(Record):
+    """Mean time between failures of one unit of each component, and how long a repair takes."""
+
+    mtbf_s: dict[str, Positive] = Field(default_factory=dict)
+    mttr_s: Positive | None = None
+    source: Text
+
+
+class Cluster(Record):
+    """A building block that repeats: `devices` says how many chips of it a job takes."""
+
+    id: Identifier
+    name: Text
+    aliases: tuple[Text, ...] = ()
+    pools: tuple[Pool, ...] = Field(min_length=1)
+    tiers: tuple[Tier, ...] = Field(min_length=1)
+    largest: Count | None = Field(None, description="chips of the largest job that the cluster can hold")
+    slice: Count | None = Field(None, description="chips of one slice; several slices are joined by the last tier")
+    host: HostMachine = HostMachine()
+    server_w: Positive | None = Field(None, description="provisioned for one node with its chips")
+    pue: Positive = 1.0
+    pue_source: Text | None = None
+    grid_kg_per_kwh: NotNegative | None = Field(None, description="carbon of a kWh at the site; null: unknown")
+    grid_source: Text | None = None
+    reliability: Reliability | None = None
+    utilisation: Share = 1.0
+    usd_per_node_hour: Positive | None = None
+    sources: tuple[Text, ...] = Field(min_length=1)
+    notes: tuple[Text, ...] = ()
+
+    @property
+    def chip(self) -> str:
+        """Id of the chip of the first pool."""
+        return self.pools[0].chip
+
+    @property
+    def chips_per_node(self) -> int:
+        return self.pools[0].chips_per_node
+
+    def paid(self, devices: int) -> int:
+        """Chips that are paid for when a job uses `devices`: with the spares of every started domain."""
+        paid = devices
+        for tier in self.tiers:
+            if tier.used is not None and tier.size is not None and tier.used < tier.size:
+                paid = -(-devices // tier.used) * tier.size
+        return paid

@@ -1,0 +1,223 @@
+"""Where catalogue entries are found: --catalog, GAMBREL_CATALOG, ./devices and ./workloads, the package; first one wins."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, TypeVar, cast
+
+from ..errors import InputError, did_you_mean
+from .calibrations import Calibration, Stack
+from .chips import Chip, Family, Port
+from .clusters import Cluster, HostMachine, Pool, Tier
+from .files import read_text
+from .models import Model
+from .records import Record, read
+
+R = TypeVar("R", bound=Record)
+FOLDERS = {
+    "chip": "devices/chips",
+    "cluster": "devices/clusters",
+    "family": "devices/families",
+    "stack": "devices/stacks",
+    "calibration": "devices/calibrations",
+    "model": "workloads/models",
+    "scenario": "workloads/scenarios",
+    "claim": "workloads/claims",
+    "sweep": "workloads/sweeps",
+}
+_ALIASES = re.compile(r"^aliases:\s*\[(?P<inline>[^\]]*)\]|^aliases:\s*\n(?P<listed>(?:\s*- .*\n)*)", re.MULTILINE)
+
+
+class Entry(NamedTuple):
+    """One file of the catalogue and where it came from."""
+
+    id: str
+    path: Path
+    origin: str
+    names: tuple[str, ...]
+
+
+def normal(name: str) -> str:
+    """Ids are kebab-case; `_`, `-`, blanks and case are equal on look-up."""
+    return re.sub(r"[\s_/]+", "-", name.strip().lower())
+
+
+def package_root() -> Path:
+    """The repository in a checkout or editable install, else the data inside the wheel."""
+    here = Path(__file__).resolve().parent.parent
+    checkout = here.parent
+    return checkout if (checkout / "devices" / "chips").is_dir() else here / "_data"
+
+
+class Library:
+    """The catalogue as one user sees it."""
+
+    def __init__(self, catalog: Path | None = None) -> None:
+        roots: list[tuple[Path, str]] = []
+        if catalog is not None:
+            if not catalog.is_dir():
+                raise InputError(
+                    f"--catalog {catalog}: no such folder. Give a folder that holds devices/ or workloads/."
+                )
+            roots.append((catalog, "--catalog"))
+        if os.environ.get("GAMBREL_CATALOG"):
+            roots.append((Path(os.environ["GAMBREL_CATALOG"]), "GAMBREL_CATALOG"))
+        roots += [(Path.cwd(), "this folder"), (package_root(), "package")]
+        seen: set[Path] = set()
+        self.roots: list[tuple[Path, str]] = []
+        for root, origin in roots:
+            if (resolved := root.resolve()) not in seen:
+                seen.add(resolved)
+                self.roots.append((resolved, "package" if resolved == package_root() else origin))
+        self._index: dict[str, dict[str, Entry]] = {}
+        self._read: dict[Path, Record] = {}
+
+    def entries(self, kind: str) -> list[Entry]:
+        """Every entry of a kind, by id; raises InputError for an id or alias that two files of one folder claim."""
+        return sorted({entry.id: entry for entry in self._names(kind).values()}.values())
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The entry of an id or alias; InputError with the nearest names if there is none."""
+        names = self._names(kind)
+        entry = names.get(normal(name))
+        if entry is None:
+            raise InputError(f"{kind} {name!r} is not in the catalogue. {did_you_mean(normal(name), names)}".rstrip())
+        return entry
+
+    def _names(self, kind: str) -> dict[str, Entry]:
+        if kind not in self._index:
+            names: dict[str, Entry] = {}
+            for root, origin in self.roots:
+                names = {**_names_in(root / FOLDERS[kind], origin), **names}
+            self._index[kind] = names
+        return self._index[kind]
+
+    def _get(self, record: type[R], kind: str, name: str) -> R:
+        path = Path(name) if name.endswith((".yaml", ".yml")) else self.find(kind, name).path
+        if path not in self._read:
+            value = read(record, path)
+            own = getattr(value, "id", path.stem)
+            if not name.endswith((".yaml", ".yml")) and own != path.stem:
+                raise InputError(f"{path}: id = {own!r} differs from the file's name. Call the file {own}.yaml.")
+            self._read[path] = value
+        return cast(R, self._read[path])
+
+    def chip(self, name: str) -> Chip:
+        return self._get(Chip, "chip", name)
+
+    def family(self, name: str) -> Family:
+        return self._get(Family, "family", name)
+
+    def stack(self, name: str) -> Stack:
+        return self._get(Stack, "stack", name)
+
+    def cluster(self, name: str) -> Cluster:
+        """A cluster by id or alias, or the one that a chip's own ports make."""
+        if not name.endswith((".yaml", ".yml")) and normal(name) not in self._names("cluster"):
+            if normal(name) in self._names("chip"):
+                return cluster_of(self.chip(name))
+            known = {*self._names("cluster"), *self._names("chip")}
+            raise InputError(f"cluster {name!r} is not in the catalogue. {did_you_mean(normal(name), known)}".rstrip())
+        return self._get(Cluster, "cluster", name)
+
+    def model(self, name: str) -> Model:
+        """A model by id or alias, a YAML file, or a Hugging Face config.json (or the folder that holds it)."""
+        path = Path(name)
+        if path.suffix == ".json" or (path.is_dir() and (path / "config.json").exists()):
+            from .huggingface import read_config
+
+            return read_config(path if path.suffix == ".json" else path / "config.json")
+        return self._get(Model, "model", name)
+
+    def calibration(self, chip: Chip, stack: Stack) -> Calibration:
+        """The family's parameters overridden by the chip's, under this stack or the one its kernels come from.
+
+        Its basis is the weakest that holds: a chip's own fit is `calibrated`, the family's alone `extrapolated`.
+        """
+        known = {entry.id for entry in self.entries("calibration")}
+        merged: Calibration | None = None
+        for subject in (chip.family, chip.id):
+            for name in ("any", stack.kernels_from, stack.id):
+                key = normal(f"{subject}--{name}")
+                if name is None or key not in known:
+                    continue
+                found = self._get(Calibration, "calibration", key)
+                merged = found if merged is None else _over(merged, found, own=subject == chip.id)
+        if merged is None:
+            raise InputError(f"devices/calibrations: none for family {chip.family!r}. Add {chip.family}--any.yaml there.")
+        return merged
+
+
+def _over(under: Calibration, over: Calibration, own: bool) -> Calibration:
+    parameters = {kind: dict(values) for kind, values in under.parameters.items()}
+    for kind, values in over.parameters.items():
+        parameters[kind] = {**parameters.get(kind, {}), **values}
+    return over.with_(
+        parameters=parameters,
+        residuals={**under.residuals, **over.residuals},
+        ranges={**under.ranges, **over.ranges},
+        basis=over.basis if own else under.basis,
+    )
+
+
+def _names_in(folder: Path, origin: str) -> dict[str, Entry]:
+    names: dict[str, Entry] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        match = _ALIASES.search(read_text(path))
+        listed = (match["inline"] or match["listed"] or "") if match else ""
+        aliases = [part.strip(" -\"'") for part in re.split(r"[,\n]", listed) if part.strip(" -\"'")]
+        entry = Entry(path.stem, path, origin, (path.stem, *aliases))
+        for name in {normal(each) for each in entry.names}:
+            if name in names:
+                raise InputError(f"{path}: {name!r} already names {names[name].path}. Remove one of the two.")
+            names[name] = entry
+    return names
+
+
+def cluster_of(chip: Chip) -> Cluster:
+    """The cluster that a chip's own ports make: a scale-up domain, joined by its scale-out port if it has one."""
+    up, out, host = chip.scale_up, chip.scale_out, chip.host
+    inner = up if up is not None and up.domain > 1 and up.bandwidth_bytes_per_s else host
+    if inner is None or inner.bandwidth_bytes_per_s is None:  # no port is known: one chip alone, nothing to cross
+        rate = chip.memory.bandwidth_bytes_per_s
+        inner = Port(kind="host", domain=1, bandwidth_bytes_per_s=rate, source="no port is published")
+    domain = max(inner.domain, up.domain if up is not None else 1)
+    inner_rate = inner.bandwidth_bytes_per_s or chip.memory.bandwidth_bytes_per_s
+    tiers = [
+        Tier(
+            name="scale-up",
+            kind=inner.kind,
+            size=domain,
+            bandwidth_bytes_per_s=inner_rate,
+            latency_s=inner.latency_s,
+            reduces=inner.reduces,
+        )
+    ]
+    outer = out if out is not None and out.bandwidth_bytes_per_s else host
+    if outer is not None and outer.bandwidth_bytes_per_s:
+        tiers.append(
+            Tier(
+                name="scale-out",
+                kind="switch",
+                bandwidth_bytes_per_s=outer.bandwidth_bytes_per_s,
+                latency_s=outer.latency_s,
+            )
+        )
+    return Cluster(
+        id=chip.id,
+        name=f"{chip.name}, by its own ports",
+        pools=(Pool(chip=chip.id, chips_per_node=min(domain, 16)),),
+        tiers=tuple(tiers),
+        host=HostMachine(),
+        server_w=chip.power.server_w,
+        sources=chip.sources,
+    )
+
+
+@lru_cache(maxsize=1)
+def default_library() -> Library:
+    """The library without --catalog, read once a process."""
+    return Library()

@@ -1,0 +1,100 @@
+"""Scenarios: groups of replicas, the demand on them, objectives. A short YAML with one group stays flat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .files import Document, read_yaml
+from .plans import Engine, Plan
+from .records import Count, CountOrZero, NotNegative, Positive, Record, Text, parse
+
+
+class TokenBudget(Record):
+    """Training demand."""
+
+    kind: Literal["tokens"] = "tokens"
+    tokens: Positive | None = Field(None, description="tokens to train on; null: one step is answered")
+    seq_len: Count = Field(2048, description="tokens of a sequence")
+
+
+class Traffic(Record):
+    """Serving demand: a trace file, or an open (rate) or closed (concurrency) loop of nominal lengths."""
+
+    kind: Literal["traffic"] = "traffic"
+    trace: Text | None = None
+    rate_requests_per_s: Positive | None = None
+    concurrency: Count | None = None
+    requests: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    spread: NotNegative = Field(0.0, le=1.0, description="lengths are uniform in (1 - spread, 1) of the nominal ones")
+    scale_rate: Positive = 1.0
+    scale_length: Positive = 1.0
+
+
+class Slo(Record):
+    """Limits that a request must keep to count as good, and the percentile that must keep them."""
+
+    ttft_s: Positive | None = None
+    tpot_s: Positive | None = None
+    latency_s: Positive | None = None
+    percentile: float = Field(95.0, gt=0, le=100)
+
+
+class Economy(Record):
+    """What money, energy and carbon are counted with; null: the catalogue's."""
+
+    usd_per_device_hour: Positive | None = None
+    term: Text = "on_demand"
+    usd_per_kwh: NotNegative | None = None
+    kg_co2_per_kwh: NotNegative | None = None
+    pue: Positive | None = None
+
+
+class Group(Record):
+    """Replicas of one model on one kind of cluster under one plan."""
+
+    role: Literal["train", "serve", "prefill", "decode"]
+    model: Text
+    cluster: Text
+    devices: Count | None = Field(None, description="chips in all; null: one replica's")
+    replicas: Count | None = None
+    plan: Plan = Plan()
+    stack: Text | None = Field(None, description="null: the family's default")
+    engine: Engine = Engine()
+
+
+class Scenario(Record):
+    """A whole question. `catalog` names the folder that relative names are looked up in first."""
+
+    groups: tuple[Group, ...] = Field(min_length=1)
+    router: Text = "round_robin"
+    demand: TokenBudget | Traffic = Field(TokenBudget(), discriminator="kind")
+    slo: Slo = Slo()
+    economy: Economy = Economy()
+    seed: CountOrZero = 0
+
+
+_GROUP_KEYS = frozenset(Group.model_fields)
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read a scenario file; a flat one (model, cluster, plan at the top) is one group."""
+    document = read_yaml(path)
+    if isinstance(document.data, dict) and "groups" not in document.data:
+        document = _nested(document)
+    return parse(Scenario, document)
+
+
+def _nested(document: Document) -> Document:
+    data: dict[str, Any] = document.data
+    group = {key: value for key, value in data.items() if key in _GROUP_KEYS}
+    rest = {key: value for key, value in data.items() if key not in _GROUP_KEYS}
+    lines = dict(document.lines)
+    for key_path, line in document.lines.items():
+        if key_path and key_path[0] in _GROUP_KEYS:
+            lines[("groups", 0, *key_path)] = line
+    return Document({"groups": (group,), **rest}, lines, document.name)

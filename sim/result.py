@@ -1,0 +1,103 @@
+"""Results: figures with unit, interval and basis; where the time went; what the answer was made from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+BASES = ("measured", "calibrated", "extrapolated", "datasheet-only")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure. `value` None = unknown, then `note` names the missing key and how to supply it."""
+
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    basis: str = "datasheet-only"
+    note: str = ""
+
+    @staticmethod
+    def unknown(unit: str, note: str) -> Figure:
+        """A figure that needs a fact nobody published; never a default zero."""
+        return Figure(None, unit, basis="unknown", note=note)
+
+    def scaled(self, factor: float, unit: str) -> Figure:
+        """The figure times an exact factor, in another unit; its interval scales with it."""
+        value, low, high = (None if x is None else x * factor for x in (self.value, self.low, self.high))
+        return Figure(value, unit, low, high, self.basis, self.note)
+
+    def to_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            "value": self.value,
+            "unit": self.unit,
+            "low": self.low,
+            "high": self.high,
+            "basis": self.basis,
+        }
+        return {**out, "note": self.note} if self.note else out
+
+
+def weakest(parts: list[tuple[float, str]], threshold: float = 0.05) -> str:
+    """Basis of a sum: its weakest part above 5% of the whole. parts: (share or seconds, basis)."""
+    total = math.fsum(part for part, _ in parts)
+    counted = [basis for part, basis in parts if total <= 0 or part > threshold * total]
+    return max(counted, key=BASES.index, default="datasheet-only")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to a scenario.
+
+    figures: by name. breakdown: (part, phase) -> device seconds. provenance: version, catalogue hash, calibrations, stack,
+    seed. timeline: for traces and plots, not part of the JSON. requests: per-request columns of a serving run.
+    """
+
+    schema: str
+    verdict: str
+    scenario: dict[str, Any]
+    figures: dict[str, Figure]
+    breakdown: dict[tuple[str, str], float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    why: str = ""
+    next_commands: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    fits: bool = True
+    timeline: Any = None
+    requests: Any = None
+
+    def __getitem__(self, name: str) -> Figure:
+        return self.figures[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `schema` names and versions the layout."""
+        return {
+            "schema": self.schema,
+            "verdict": self.verdict,
+            "fits": self.fits,
+            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "breakdown": [
+                {"part": part, "phase": phase, "seconds": seconds} for (part, phase), seconds in self.breakdown.items()
+            ],
+            "memory_bytes": self.memory,
+            "why": self.why,
+            "next": list(self.next_commands),
+            "warnings": list(self.warnings),
+            "scenario": self.scenario,
+            "provenance": self.provenance,
+        }
+
+    def _repr_html_(self) -> str:
+        """The same table in a notebook."""
+        from html import escape
+
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{'unknown' if f.value is None else f'{f.value:.6g}'}</td>"
+            f"<td>{escape(f.unit)}</td><td>{escape(f.basis)}</td></tr>"
+            for name, f in self.figures.items()
+        )
+        return f"<p>{escape(self.verdict)}</p><table><tr><th>figure</th><th>value</th><th>unit</th><th>basis</th></tr>{rows}</table>"
