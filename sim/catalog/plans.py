@@ -30,9 +30,11 @@ class Plan(Record):
     dp: Count | None = Field(None, description="data parallel degree; null: what is left of the devices")
     cp: Count = Field(1, description="context parallel degree")
     ep: Count = Field(1, description="expert parallel degree, over the dp x cp x tp ranks")
-    expert_tp: Count = Field(1, description="tensor parallel degree inside one expert")
+    expert_tp: Count | None = Field(
+        None, description="tensor parallel degree inside one expert; null: 1 with ep in training, else all ranks that ep leaves"
+    )
     attention_dp: Count = Field(1, description="data parallel attention under expert parallelism (serving)")
-    schedule: Literal["1f1b", "gpipe"] = Field("1f1b", description="pipeline schedule")
+    schedule: Literal["1f1b"] = Field("1f1b", description="pipeline schedule; virtual_stages > 1 interleaves it")
     virtual_stages: Count = Field(1, description="model chunks a pipeline rank holds (interleaving)")
     micro_batch: Count = Field(1, description="sequences a pipeline pass")
     global_batch: Count | None = Field(None, description="sequences an optimizer step; null: micro_batch * dp")

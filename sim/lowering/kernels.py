@@ -11,13 +11,15 @@ from .kinds import KINDS
 
 DTYPE_NAMES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4", "int4")
 DTYPE_IDS = {name: index for index, name in enumerate(DTYPE_NAMES)}
+EMBEDDING, HEAD, SEND, STEP = -1, -2, -3, -4
 ELEMENT_BYTES = np.array([4.0, 4.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5])
 
 
 @dataclass(frozen=True)
 class Kernels:
     """n rows. kind, dtype (multiplied in), stored (format of weights or KV): ids; dims[n, 8] as the kind names them;
-    count: how often the row runs; part, phase: ids; stage: pipeline stage; owner: which plan of a batch it belongs to."""
+    count: how often the row runs; part, phase: ids; stage: pipeline stage (-1: not placed yet); owner: which plan of a batch
+    it belongs to; site: index of its block of layers, or EMBEDDING, HEAD, SEND (each pass), STEP (once a step)."""
 
     kind: NDArray[np.int16]
     dtype: NDArray[np.int16]
@@ -28,6 +30,7 @@ class Kernels:
     phase: NDArray[np.int16]
     stage: NDArray[np.int32]
     owner: NDArray[np.int32]
+    site: NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -48,3 +51,15 @@ class Kernels:
             if rows.size:
                 out[rows] = getattr(kind, formula)(self.dims[rows], stored[rows], active[rows])
         return out
+
+    def take(self, rows: NDArray[np.intp], **changed: NDArray[np.generic]) -> Kernels:
+        """A table of some rows (an index array), with columns replaced."""
+        columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__}
+        return Kernels(**{**columns, **changed})
+
+
+def concatenate(tables: list[Kernels]) -> Kernels:
+    """Tables one below the other."""
+    return Kernels(
+        **{name: np.concatenate([getattr(t, name) for t in tables]) for name in Kernels.__dataclass_fields__}
+    )
