@@ -132,15 +132,18 @@ class Library:
             return read_config(path if path.suffix == ".json" else path / "config.json")
         return self._get(Model, "model", name)
 
-    def calibration(self, chip: Chip, stack: Stack) -> Calibration:
+    def calibration(self, chip: Chip, stack: Stack, level: str = "fitted") -> Calibration:
         """The family's parameters overridden by the chip's, under this stack or the one its kernels come from.
 
         Its basis is the weakest that holds: a chip's own fit is `calibrated`, the family's alone `extrapolated`.
+        level: `fitted`; `family` leaves the chip's own fits out, `datasheet` those of every stack too.
         """
+        subjects = (chip.family, chip.id) if level == "fitted" else (chip.family,)
+        stacks = ("any",) if level == "datasheet" else ("any", stack.kernels_from, stack.id)
         known = {entry.id for entry in self.entries("calibration")}
         merged: Calibration | None = None
-        for subject in (chip.family, chip.id):
-            for name in ("any", stack.kernels_from, stack.id):
+        for subject in subjects:
+            for name in stacks:
                 key = normal(f"{subject}--{name}")
                 if name is None or key not in known:
                     continue

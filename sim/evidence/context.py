@@ -1,0 +1,99 @@
+"""What every kind of rows looks up: chips, stacks, clusters, calibrations and models by the labels of measured tables."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from ..catalog.calibrations import Calibration, Stack
+from ..catalog.chips import Chip, Family
+from ..catalog.clusters import Cluster
+from ..catalog.library import Library, cluster_of, default_library, normal
+from ..catalog.models import Model
+from ..cost.machine import Machine, machine
+from ..errors import InputError
+from .tables import Row, Skip
+
+Level = Literal["fitted", "family", "datasheet"]
+
+
+class Context:
+    """A catalogue and how much of its calibrations may be used.
+
+    level: `fitted` = the chip's own fits; `family` = the family's only; `datasheet` = those of no stack, as hand-set priors.
+    given: calibrations that stand in for the catalogue's, by (chip id, stack id), for scores on what was left out of a fit.
+    """
+
+    def __init__(
+        self,
+        library: Library | None = None,
+        level: Level = "fitted",
+        given: dict[tuple[str, str], Calibration] | None = None,
+    ) -> None:
+        self.library = library or default_library()
+        self.level = level
+        self.given = given or {}
+        self._machines: dict[tuple[str, str, str], Machine] = {}
+        self._squeezed: dict[str, str] = {}
+
+    def chip(self, label: str) -> Chip:
+        """The chip of a label. Raises Skip if the catalogue has none."""
+        try:
+            return self.library.chip(label)
+        except InputError:
+            raise Skip(f"no chip {label!r} in the catalogue") from None
+
+    def stack(self, *names: str) -> Stack:
+        """The first of these stacks that the catalogue has. Raises Skip if it has none of them."""
+        for name in names:
+            if name:
+                try:
+                    return self.library.stack(name)
+                except InputError:
+                    continue
+        raise Skip(f"no stack {next((name for name in names if name), '')!r} in the catalogue")
+
+    def family(self, chip: Chip) -> Family:
+        return self.library.family(chip.family)
+
+    def calibration(self, chip: Chip, stack: Stack) -> Calibration:
+        """The calibration of a chip under a stack, as deep as `level` allows."""
+        found = self.given.get((chip.id, stack.id))
+        return found or self.library.calibration(chip, stack, self.level)
+
+    def machine(self, chip: Chip, stack: Stack, cluster: Cluster | None = None) -> Machine:
+        """The packed machine, built once for each (chip, stack, cluster)."""
+        cluster = cluster or cluster_of(chip)
+        key = (chip.id, stack.id, cluster.id)
+        if key not in self._machines:
+            self._machines[key] = machine(chip, self.family(chip), self.calibration(chip, stack), cluster)
+        return self._machines[key]
+
+    def model_named(self, name: str) -> Model | None:
+        """A catalogue model by a name as tables spell it: organisation, precision and date suffixes may follow the id."""
+        bare = re.sub(r"\(.*?\)", " ", name.rsplit("/", 1)[-1])
+        parts = [part for part in normal(bare).split("-") if part]
+        known = self._known_models()
+        for length in range(len(parts), 1, -1):
+            found = known.get("".join(parts[:length]))
+            if found is not None:
+                return self.library.model(found)
+        return None
+
+    def _known_models(self) -> dict[str, str]:
+        if not self._squeezed:
+            for entry in self.library.entries("model"):
+                for name in entry.names:
+                    self._squeezed.setdefault(normal(name).replace("-", ""), entry.id)
+        return self._squeezed
+
+
+def chip_ranks(chip: Chip, devices: int) -> int:
+    """What software addresses in so many chips."""
+    return devices * chip.ranks
+
+
+def row_chip(context: Context, row: Row) -> Chip:
+    """The chip of a row's `device`."""
+    return context.chip(row.text("device"))
+

@@ -1,0 +1,303 @@
+"""Measured tables: CSV files recognised by their columns, read as text and written back unchanged with what was predicted.
+
+A number is read from a cell only where it is used; a blank cell is "not stated". Errors name file, line, column and value.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.files import write_whole
+from ..errors import InputError, did_you_mean
+
+FloatArray = NDArray[np.float64]
+
+
+class TableKind(NamedTuple):
+    """One kind of table. `needs`: columns that tell it apart; `measured`: columns that are predicted, the first one first;
+    `observed`: further columns that only a measurement can fill, so that no prediction may read them."""
+
+    name: str
+    verb: str
+    needs: tuple[str, ...]
+    measured: tuple[str, ...]
+    observed: tuple[str, ...] = ()
+
+
+_TRAINED = ("step_time_s", "tokens_per_s_per_device", "tflops_per_device", "mfu_pct", "memory_gb_per_device")
+_SERVED = (
+    "prefill_latency_ms",
+    "decode_latency_ms_per_token",
+    "ttft_ms_p50",
+    "tpot_ms_p50",
+    "output_tokens_per_s",
+    "input_tokens_per_s",
+    "requests_per_s",
+    "mfu_pct",
+)
+_ATTENTION = ("device", "dtype", "kv_dtype", "batch", "heads", "kv_heads", "head_dim")
+TABLE_KINDS: tuple[TableKind, ...] = (
+    TableKind("gemm", "kernels", ("device", "dtype", "m", "n", "k"), ("time_us",)),
+    TableKind("attention_prefill", "kernels", (*_ATTENTION, "seq_q", "seq_kv"), ("time_us",)),
+    TableKind("attention_decode", "kernels", (*_ATTENTION, "kv_len"), ("time_us",)),
+    TableKind(
+        "moe",
+        "kernels",
+        ("device", "dtype", "tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "routing"),
+        ("time_us",),
+    ),
+    TableKind("collective", "kernels", ("device", "op", "num_devices", "dtype", "elements"), ("time_us",)),
+    TableKind(
+        "training",
+        "training",
+        ("model", "layers", "hidden", "seq_len", "device", "num_devices", "TP", "PP", "DP"),
+        _TRAINED,
+        ("time_to_train_h", "derived"),
+    ),
+    TableKind(
+        "serving",
+        "serving",
+        ("model", "device", "engine", "precision", "mode", "input_tokens", "output_tokens", "concurrency"),
+        ("ttft_ms", "tpot_ms"),
+    ),
+    TableKind(
+        "inference",
+        "inference",
+        ("model", "layers", "hidden", "device", "device_family", "phase", "batch_or_concurrency", "input_tokens"),
+        _SERVED,
+        ("other_value", "derived_fields"),
+    ),
+    TableKind(
+        "power",
+        "power",
+        ("device", "num_devices", "model", "phase", "precision", "batch_or_concurrency", "scope"),
+        ("measured_power_w", "energy_j_per_token"),
+        ("energy_kwh_total", "tokens_per_s", "duration_s", "derived"),
+    ),
+    TableKind(
+        "collectives",
+        "collectives",
+        ("system", "device", "num_devices", "nodes", "op", "bytes"),
+        ("busbw_gb_s", "time_us"),
+    ),
+    TableKind(
+        "campaigns",
+        "campaigns",
+        ("model", "device", "num_devices", "planned_or_effective_fraction", "mtbf_h"),
+        ("planned_or_effective_fraction", "mtbf_h"),
+        ("interruptions", "days", "device_hours", "derived"),
+    ),
+)
+VERBS = tuple(dict.fromkeys(kind.verb for kind in TABLE_KINDS))
+KINDS_BY_NAME = {kind.name: kind for kind in TABLE_KINDS}
+
+
+class Row:
+    """One line of a table: cells as text; numbers are read where they are used."""
+
+    def __init__(self, cells: dict[str, str], place: str) -> None:
+        self.cells = cells
+        self.place = place
+
+    def text(self, column: str) -> str:
+        """The cell without surrounding blanks; "" where the column is missing or the cell empty."""
+        return self.cells.get(column, "").strip()
+
+    def number(self, column: str) -> float | None:
+        """The cell as a finite number, None where it is blank. Raises InputError for other text."""
+        text = self.text(column)
+        return None if not text else parse_number(text, column, self.place)
+
+    def count(self, column: str) -> int | None:
+        """The cell as a whole number of at least 1; blank and 0 are "not stated". Raises InputError for anything else."""
+        value = self.number(column)
+        if value is None or value == 0:
+            return None
+        if value < 0 or value != int(value):
+            raise InputError(f"{self.place}: {column} = {self.text(column)!r} is not a whole number above 0. Mend it.")
+        return int(value)
+
+    def need(self, column: str) -> int:
+        """`count` of a cell that must be there. Raises Skip where it is not."""
+        value = self.count(column)
+        if value is None:
+            raise Skip(f"{column} is not stated")
+        return value
+
+
+class UnknownTable(InputError):
+    """Columns that make no known table."""
+
+
+class Skip(Exception):
+    """A row that cannot be predicted, and why; it becomes a `skipped` line, never an error."""
+
+
+def parse_number(text: str, column: str, place: str) -> float:
+    """A finite number. Raises InputError naming place, column and text."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}: {column} = {text!r} is not a number. Write a number or leave the cell blank.")
+    return value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as read: text cells [rows][columns], the line of each row in its file."""
+
+    path: str
+    kind: TableKind
+    header: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    lines: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def place(self, index: int) -> str:
+        """`file:line` of a row."""
+        return f"{self.path}:{self.lines[index]}"
+
+    def column(self, name: str) -> list[str]:
+        """Text of one column, stripped; all blank where the table lacks it."""
+        if name not in self.header:
+            return [""] * len(self.cells)
+        at = self.header.index(name)
+        return [row[at].strip() for row in self.cells]
+
+    def numbers(self, name: str) -> FloatArray:
+        """One column as numbers, NaN where blank. Raises InputError for other text."""
+        return np.array(
+            [parse_number(text, name, self.place(i)) if text else math.nan for i, text in enumerate(self.column(name))]
+        )
+
+    def measured(self, name: str) -> FloatArray:
+        """One measured column as numbers; blanks and what is not a plain number (a bound such as `>0.90`) are NaN."""
+        return np.array([_number_or_nan(text) for text in self.column(name)])
+
+    def rows(self) -> Iterator[Row]:
+        for index, cells in enumerate(self.cells):
+            yield Row(dict(zip(self.header, cells, strict=True)), self.place(index))
+
+    def configuration(self) -> Table:
+        """The same table with every measured cell emptied: all that a prediction may read."""
+        hidden = {*self.kind.measured, *self.kind.observed}
+        keep = [name not in hidden for name in self.header]
+        cells = tuple(tuple(c if k else "" for c, k in zip(row, keep, strict=True)) for row in self.cells)
+        return Table(self.path, self.kind, self.header, cells, self.lines)
+
+    def select(self, indices: Sequence[int]) -> Table:
+        """Some rows, in the order given."""
+        return Table(
+            self.path,
+            self.kind,
+            self.header,
+            tuple(self.cells[i] for i in indices),
+            tuple(self.lines[i] for i in indices),
+        )
+
+
+def _number_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def read_table(path: Path) -> Table:
+    """Read one CSV file. Raises InputError with file and line for one that is malformed or of no known kind."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text. Save the file as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+    return parse_table(text, str(path))
+
+
+def parse_table(text: str, name: str) -> Table:
+    """Parse CSV text; `name` stands for the file in errors."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines: list[int] = []
+    records: list[tuple[str, ...]] = []
+    try:
+        for record in reader:
+            if record:
+                records.append(tuple(record))
+                lines.append(reader.line_num - sum(cell.count("\n") for cell in record))
+    except csv.Error as error:
+        raise InputError(f"{name}:{reader.line_num}: not valid CSV: {error}. Mend the line.") from None
+    if not records:
+        raise InputError(f"{name}: the file is empty. The first line names the columns.")
+    header = tuple(column.strip() for column in records[0])
+    for column in header:
+        if header.count(column) > 1:
+            raise InputError(f"{name}:{lines[0]}: the column {column!r} stands twice. Remove one.")
+    for record, line in zip(records[1:], lines[1:], strict=True):
+        if len(record) != len(header):
+            raise InputError(f"{name}:{line}: {len(record)} cells where the header has {len(header)}. Mend the line.")
+    return Table(name, recognise(header, f"{name}:{lines[0]}"), header, tuple(records[1:]), tuple(lines[1:]))
+
+
+def recognise(header: Sequence[str], place: str) -> TableKind:
+    """The kind of table that these columns make. Raises UnknownTable naming what the nearest kind lacks."""
+    names = set(header)
+    whole = [kind for kind in TABLE_KINDS if names.issuperset(kind.needs)]
+    if whole:
+        return max(whole, key=lambda kind: len(kind.needs))
+    nearest = max(TABLE_KINDS, key=lambda kind: len(names & set(kind.needs)) / len(kind.needs))
+    missing = next(column for column in nearest.needs if column not in names)
+    raise UnknownTable(
+        f"{place}: these columns make no known table; the nearest is {nearest.name}, which needs {missing!r}. "
+        f"{did_you_mean(missing, header)}".rstrip()
+    )
+
+
+def find_tables(path: Path, verb: str) -> list[Table]:
+    """The tables of a file or of a folder's CSV files that belong to a verb of `validate`; in a folder others are left out.
+
+    Raises InputError if there is none, or if a single file belongs to another verb.
+    """
+    if path.is_dir():
+        tables = []
+        for file in sorted(path.glob("*.csv")):
+            try:
+                table = read_table(file)
+            except UnknownTable:
+                continue
+            if table.kind.verb == verb:
+                tables.append(table)
+        if not tables:
+            raise InputError(f"{path}: no CSV file in this folder holds {verb}. Give the file itself.")
+        return tables
+    table = read_table(path)
+    if table.kind.verb != verb:
+        raise InputError(f"{path}: this is a table of {table.kind.name}. Use `gambrel validate {table.kind.verb}`.")
+    return [table]
+
+
+def write_rows(path: Path, table: Table, added: dict[str, Sequence[str]]) -> None:
+    """Write a table with all its columns unchanged and further ones after them, whole or not at all.
+
+    A column of the input that is to be added (a table that was written here before) is replaced.
+    """
+    keep = [index for index, name in enumerate(table.header) if name not in added]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*(table.header[i] for i in keep), *added])
+    columns = list(added.values())
+    for index, cells in enumerate(table.cells):
+        writer.writerow([*(cells[i] for i in keep), *(column[index] for column in columns)])
+    write_whole(path, buffer.getvalue())
