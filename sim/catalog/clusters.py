@@ -14,6 +14,10 @@ class Dim(Record):
 
     size: Count
     wrap: Flag = True
+    wrap_multiple: Count | None = Field(
+        None,
+        description="a part of the axis wraps too if it is a multiple of this (optical switches); null: all or none",
+    )
 
 
 class Tier(Record):
@@ -98,9 +102,9 @@ class Cluster(Record):
         return self.pools[0].chips_per_node
 
     def paid(self, devices: int) -> int:
-        """Chips that are paid for when a job uses `devices`: with the spares of every started domain."""
+        """Chips that are paid for when a job uses `devices`: with its share of each domain's spares, rounded up."""
         paid = devices
         for tier in self.tiers:
             if tier.used is not None and tier.size is not None and tier.used < tier.size:
-                paid = -(-devices // tier.used) * tier.size
+                paid = max(paid, -(-devices * tier.size // tier.used))
         return paid

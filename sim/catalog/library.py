@@ -91,7 +91,10 @@ class Library:
         if kind not in self._index:
             names: dict[str, Entry] = {}
             for root, origin in self.roots:
-                names = {**_names_in(root / FOLDERS[kind], origin), **names}
+                own = {entry.id: entry for entry in names.values()}
+                found = _names_in(root / FOLDERS[kind], origin)
+                # an entry that an earlier folder replaces lends its aliases to the one that replaces it
+                names = {**{name: own.get(entry.id, entry) for name, entry in found.items()}, **names}
             self._index[kind] = names
         return self._index[kind]
 
@@ -118,7 +121,8 @@ class Library:
         """A cluster by id or alias, or the one that a chip's own ports make."""
         if not name.endswith((".yaml", ".yml")) and normal(name) not in self._names("cluster"):
             if normal(name) in self._names("chip"):
-                return cluster_of(self.chip(name))
+                chip = self.chip(name)  # under any of its names: the system that has the chip's id as an alias
+                return self.cluster(chip.id) if chip.id in self._names("cluster") else cluster_of(chip)
             known = {*self._names("cluster"), *self._names("chip")}
             raise InputError(f"cluster {name!r} is not in the catalogue. {did_you_mean(normal(name), known)}".rstrip())
         return self._get(Cluster, "cluster", name)
@@ -150,7 +154,9 @@ class Library:
                 found = self._get(Calibration, "calibration", key)
                 merged = found if merged is None else _over(merged, found, own=subject == chip.id)
         if merged is None:
-            raise InputError(f"devices/calibrations: none for family {chip.family!r}. Add {chip.family}--any.yaml there.")
+            raise InputError(
+                f"devices/calibrations: none for family {chip.family!r}. Add {chip.family}--any.yaml there."
+            )
         return merged
 
 
@@ -181,42 +187,37 @@ def _names_in(folder: Path, origin: str) -> dict[str, Entry]:
 
 
 def cluster_of(chip: Chip) -> Cluster:
-    """The cluster that a chip's own ports make: a scale-up domain, joined by its scale-out port if it has one."""
-    up, out, host = chip.scale_up, chip.scale_out, chip.host
-    inner = up if up is not None and up.domain > 1 and up.bandwidth_bytes_per_s else host
-    if inner is None or inner.bandwidth_bytes_per_s is None:  # no port is known: one chip alone, nothing to cross
-        rate = chip.memory.bandwidth_bytes_per_s
-        inner = Port(kind="host", domain=1, bandwidth_bytes_per_s=rate, source="no port is published")
-    domain = max(inner.domain, up.domain if up is not None else 1)
-    inner_rate = inner.bandwidth_bytes_per_s or chip.memory.bandwidth_bytes_per_s
-    tiers = [
-        Tier(
-            name="scale-up",
-            kind=inner.kind,
-            size=domain,
-            bandwidth_bytes_per_s=inner_rate,
-            latency_s=inner.latency_s,
-            reduces=inner.reduces,
-        )
-    ]
-    outer = out if out is not None and out.bandwidth_bytes_per_s else host
-    if outer is not None and outer.bandwidth_bytes_per_s:
-        tiers.append(
-            Tier(
-                name="scale-out",
-                kind="switch",
-                bandwidth_bytes_per_s=outer.bandwidth_bytes_per_s,
-                latency_s=outer.latency_s,
-            )
-        )
+    """The cluster that a chip's own ports make: a scale-up domain, a server over PCIe, a network. No port: one chip alone."""
+    tiers: list[Tier] = []
+    reach = 1
+    for name, port in (("scale-up", chip.scale_up), ("host", chip.host)):
+        if port is not None and port.bandwidth_bytes_per_s and port.domain > reach:
+            reach = port.domain
+            tiers.append(_tier(name, port, port.bandwidth_bytes_per_s, reach))
+    if chip.scale_out is not None and chip.scale_out.bandwidth_bytes_per_s:
+        tiers.append(_tier("scale-out", chip.scale_out, chip.scale_out.bandwidth_bytes_per_s, None))
+    if not tiers:
+        port = Port(kind="host", source="no port is published")
+        tiers.append(_tier("chip", port, chip.memory.bandwidth_bytes_per_s, 1))
     return Cluster(
         id=chip.id,
         name=f"{chip.name}, by its own ports",
-        pools=(Pool(chip=chip.id, chips_per_node=min(domain, 16)),),
+        pools=(Pool(chip=chip.id, chips_per_node=min(reach, 16)),),
         tiers=tuple(tiers),
         host=HostMachine(),
         server_w=chip.power.server_w,
         sources=chip.sources,
+    )
+
+
+def _tier(name: str, port: Port, bandwidth_bytes_per_s: float, size: int | None) -> Tier:
+    return Tier(
+        name=name,
+        kind=port.kind,
+        size=size,
+        bandwidth_bytes_per_s=bandwidth_bytes_per_s,
+        latency_s=port.latency_s,
+        reduces=port.reduces,
     )
 
 

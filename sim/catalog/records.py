@@ -78,16 +78,20 @@ def _convert(fields: dict[str, Any], key: str, value: Any, path: Path_, document
         if name in fields:
             if value is None:
                 return name, None
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InputError(
-                    f"{document.place(path)}: {_dotted(path)} = {value!r} is not a number. Write a number."
-                )
-            return name, value * factor
+            if isinstance(value, dict):  # a number for each name
+                return name, {each: _scaled(number, factor, (*path, each), document) for each, number in value.items()}
+            return name, _scaled(value, factor, path, document)
         other = next((f for f in fields if split_unit(f) and split_unit(f)[0] == stem), None)  # type: ignore[index]
         if other is not None:
             wanted = ", ".join(f"{stem}_{unit}" for unit in units_of(split_unit(other)[1]))  # type: ignore[index]
             raise InputError(f"{document.place(path)}: {_dotted(path)} has the wrong unit. Use one of {wanted}.")
     raise InputError(f"{document.place(path)}: unknown key {_dotted(path)}. {did_you_mean(key, fields)}")
+
+
+def _scaled(value: Any, factor: float, path: Path_, document: Document) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{document.place(path)}: {_dotted(path)} = {value!r} is not a number. Write a number.")
+    return value * factor
 
 
 def _inside(annotation: Any, value: Any, path: Path_, document: Document) -> Any:
