@@ -12,7 +12,10 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
+    from importlib.util import find_spec
 
+    if name.startswith("__") or find_spec(f"{__name__}.{name}") is not None:  # `from .. import units` needs no verb
+        raise AttributeError(f"module 'sim' has no attribute {name!r}")
     api = import_module(".api", __name__)
     try:
         return getattr(api, name)

@@ -1,0 +1,31 @@
+# Gambrel: `make demo` shows the whole tour, `make test` runs the tests. Both make the environment in .venv first.
+
+# the first Python from 3.11 to 3.13 that runs; `make PYTHON=/path/to/python demo` chooses one
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo "$$p"; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lint bench
+.DEFAULT_GOAL := demo
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Gambrel needs Python 3.11, 3.12 or 3.13. Install one, or give its path: make PYTHON=..." >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo 'installing into .venv (once; a minute or two)' >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,fit]'
+	@touch $@
+
+demo: $(STAMP)  ## train, serve, explain: the whole tour, in under a minute
+	@$(BIN)/gambrel demo
+
+test: $(STAMP)  ## every test
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(STAMP)  ## how fast Gambrel itself is on this machine
+	@$(BIN)/python benchmarks/run_all.py

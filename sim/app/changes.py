@@ -1,0 +1,57 @@
+"""`--set key=value`: change one value of a scenario by its key path; `*=` multiplies, `+=` adds."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import InputError, did_you_mean
+from ..units import split_unit
+from .options import number
+
+_FORM = re.compile(r"^(?P<key>[a-z0-9_.\-]+?)\s*(?P<operator>\*=|\+=|=)\s*(?P<value>.+)$")
+_SECTIONS = {
+    "plan": ("groups", 0, "plan"),
+    "engine": ("groups", 0, "engine"),
+    "demand": ("demand",),
+    "slo": ("slo",),
+    "economy": ("economy",),
+    "groups": ("groups",),
+}
+
+
+def change(data: dict[str, Any], text: str) -> None:
+    """Apply one change to the plain values of a scenario. Raises InputError naming the key and a remedy."""
+    match = _FORM.match(text.strip())
+    if match is None:
+        raise InputError(f"--set {text!r} is not a change. Write key=value, key*=factor or key+=amount.")
+    steps = match["key"].split(".")
+    head, rest = steps[0], steps[1:]
+    if head not in _SECTIONS or not rest:
+        known = ", ".join(f"{name}." for name in _SECTIONS)
+        raise InputError(f"--set {match['key']}: a change begins with one of {known} {did_you_mean(head, _SECTIONS)}")
+    holder: Any = data
+    for step in _SECTIONS[head]:
+        holder = holder[step] if isinstance(step, int) else holder.setdefault(step, {})
+    for step in rest[:-1]:
+        holder = _inner(holder, step, match["key"])
+    key = rest[-1].replace("-", "_")
+    holder[key] = _changed(holder.get(key), match["operator"], number(match["value"].strip()), match["key"])
+
+
+def _inner(holder: Any, step: str, key: str) -> Any:
+    if isinstance(holder, list):
+        if not step.isdigit() or int(step) >= len(holder):
+            raise InputError(f"--set {key}: {step!r} is not one of 0 to {len(holder) - 1}. Use a number of the list.")
+        return holder[int(step)]
+    return holder.setdefault(step.replace("-", "_"), {})
+
+
+def _changed(old: Any, operator: str, value: Any, key: str) -> Any:
+    if operator == "=":
+        return {"true": True, "false": False, "null": None}.get(value, value) if isinstance(value, str) else value
+    unit = split_unit(key.rsplit(".", 1)[-1])
+    if not isinstance(old, int | float) or isinstance(value, str):
+        named = f" [{unit[1]}]" if unit else ""
+        raise InputError(f"--set {key}{operator}{value}: the scenario gives no number{named} to change. Use {key}=value.")
+    return old * value if operator == "*=" else old + value

@@ -1,0 +1,107 @@
+"""The command `gambrel`: parse, call a verb, print. Commands load when they are named, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection
+from importlib import import_module
+from typing import Annotated, NamedTuple
+
+import typer
+
+from .. import __version__
+from ..errors import GambrelError
+
+
+class Command(NamedTuple):
+    """Where a command's function stands, and its line in the list."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command("demo", "The whole tour: how far off, train, serve, why. Under a minute."),
+    "devices": Command("listings", "Chips of the catalogue; with an ID, one of them with its sources."),
+    "models": Command("listings", "Models of the catalogue; with an ID, one of them."),
+    "clusters": Command("listings", "Clusters of the catalogue; with an ID, one of them with its network."),
+    "support": Command("listings", "What is answered for a model on a chip, and how well calibrated."),
+    "fit": Command("runs", "Memory by part: does it fit, and by how much."),
+    "train": Command("runs", "Train a model: step time, MFU, memory, days, money, energy, and why."),
+    "serve": Command("runs", "Serve a model: latency, throughput, cost of a million tokens, and why."),
+    "trace": Command("runs", "Write the timeline of a training step for ui.perfetto.dev."),
+    "schema": Command("listings", "JSON Schema of a kind of catalogue file."),
+}
+EPILOG = "Start with: gambrel demo"
+
+
+def build(wanted: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The application. Commands that are not wanted are only listed: their options are never built."""
+    app = typer.Typer(
+        name="gambrel",
+        help="How fast, how costly and how reliable a transformer runs on a cluster that you do not have.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, command in COMMANDS.items():
+        if name in wanted:
+            function = getattr(import_module(f".{command.module}", __package__), name)
+        else:
+            function = _listed
+        app.command(name, help=command.help)(function)
+    return app
+
+
+def _listed() -> None:
+    """Stands for a command that is only listed."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"gambrel {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code: 0 done, 1 legal but does not fit, 2 malformed or illegal."""
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    app = build(tuple(COMMANDS) if completing else [name for name in COMMANDS if name in arguments])
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="gambrel")
+    except GambrelError as error:
+        print(f"gambrel: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        message: Callable[[], str] | None = getattr(error, "format_message", None)  # how typer marks errors of usage
+        if message is None:
+            raise
+        place = getattr(getattr(error, "ctx", None), "command_path", "gambrel")
+        print(f"gambrel: {message()} See `{place} --help`.", file=sys.stderr)
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+

@@ -1,0 +1,112 @@
+"""What a command writes: its result to stdout, progress to stderr, files to --out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from ..catalog.files import write_whole
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from ..catalog.library import Library
+
+SHOWN_AFTER_S = 1.0
+PIPED_WIDTH = 100
+
+
+class Call(NamedTuple):
+    """What every command takes."""
+
+    json: bool = False
+    out: Path | None = None
+    seed: int | None = None
+    catalog: Path | None = None
+
+    def library(self) -> Library:
+        from ..catalog.library import Library
+
+        return Library(self.catalog)
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal; plain and 100 wide (or COLUMNS) when piped."""
+    from rich.console import Console
+
+    width = None
+    if not sys.stdout.isatty():
+        width = int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else PIPED_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+
+
+def emit(call: Call, document: Mapping[str, Any], screen: RenderableType, files: Mapping[str, str | bytes] | None = None) -> None:
+    """Print the answer once: one JSON object with --json, else the screen; write the files of --out.
+
+    Raises InputError if a file cannot be written.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False)
+    if call.out is not None:
+        written = {"result.json": text + "\n", **(files or {})}
+        write_files(call.out, written)
+    if call.json:
+        print(text)
+        return
+    console().print(screen)
+    if call.out is not None:
+        print(f"files: {', '.join(str(call.out / name) for name in written)}")
+
+
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write each file whole. Raises InputError for a place that cannot be written."""
+    for name, content in files.items():
+        try:
+            write_whole(folder / name, content)
+        except OSError as error:
+            raise InputError(f"{folder / name}: cannot be written ({error.strerror}). Choose another place.") from None
+
+
+class Progress:
+    """A progress bar on stderr that shows itself only once the work has lasted a second, and leaves nothing behind.
+
+    Called as progress(done, total, what); total 0 = unknown. With stderr not a terminal it stays silent.
+    """
+
+    def __init__(self) -> None:
+        self.begin_s = time.monotonic()
+        self.bar: Bar | None = None
+        self.task: TaskID | None = None
+
+    def __call__(self, done: float, total: float, what: str = "") -> None:
+        if self.bar is None:
+            if time.monotonic() - self.begin_s < SHOWN_AFTER_S or not sys.stderr.isatty():
+                return
+            self._show()
+        assert self.bar is not None and self.task is not None  # noqa: S101
+        self.bar.update(self.task, completed=done, total=total or None, description=what)
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task("", total=None)
+        self.bar.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+

@@ -1,0 +1,149 @@
+"""`fit`, `train`, `serve`, `trace`: build the scenario, call the verb, print its result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..catalog.files import write_whole
+from ..errors import InputError
+from .command import command
+from .options import Verb, scenario_from
+from .output import Call, Progress, emit
+
+if TYPE_CHECKING:
+    from ..result import Result
+
+File = Annotated[
+    str | None, typer.Argument(metavar="SCENARIO", help="A scenario file; flags override what it says.", show_default=False)
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the scenario; also *= and +=. Repeatable."),
+]
+Flags = dict[str, str | bool]
+
+
+@command("fit")
+def fit(
+    call: Call,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A model, or a scenario file.", show_default=False)
+    ] = None,
+    changes: Changes = None,
+    *,
+    flags: Flags,
+) -> int:
+    """Memory by part, in under a second."""
+    from .. import api
+
+    file = model if model is not None and _is_scenario(model) else None
+    if model is not None and file is None:
+        flags = {"model": model, **flags}
+    scenario = scenario_from("fit", file, flags, call.seed, changes or ())
+    return _show(call, api.fit(scenario, call.library()))
+
+
+@command("train")
+def train(call: Call, scenario: File = None, changes: Changes = None, *, flags: Flags) -> int:
+    """Train a model."""
+    return _run(call, "train", scenario, flags, changes)
+
+
+@command("serve")
+def serve(call: Call, scenario: File = None, changes: Changes = None, *, flags: Flags) -> int:
+    """Serve a model."""
+    return _run(call, "serve", scenario, flags, changes)
+
+
+@command("trace")
+def trace(
+    call: Call,
+    scenario: File = None,
+    changes: Changes = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="A .json ending writes a Chrome trace.")
+    ] = Path("trace.pftrace"),
+    *,
+    flags: Flags,
+) -> None:
+    """Write a timeline."""
+    from .. import api
+    from ..report.perfetto import trace_bytes
+
+    asked = scenario_from("trace", scenario, flags, call.seed, changes or ())
+    timeline = api.trace(asked, call.library())
+    content = trace_bytes(timeline, chrome=output.suffix == ".json")
+    path = output if call.out is None else call.out / output
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}). Choose another place.") from None
+    document = {
+        "schema": "gambrel.trace/1",
+        "file": str(path),
+        "slices": len(timeline.schedule),
+        "makespan_s": timeline.makespan_s,
+    }
+    emit(
+        call._replace(out=None),
+        document,
+        f"{path}: {len(timeline.schedule):,} slices on {len(timeline.schedule.queue_names)} queues, "
+        f"{timeline.makespan_s:.4g} s. Open it at ui.perfetto.dev.",
+    )
+
+
+def _run(call: Call, verb: Verb, file: str | None, flags: Flags, changes: list[str] | None) -> int:
+    from .. import api
+
+    asked = scenario_from(verb, file, flags, call.seed, changes or ())
+    with Progress() as progress:
+        result = getattr(api, verb)(asked, call.library(), progress=progress)
+    return _show(call, result)
+
+
+def _show(call: Call, result: Result) -> int:
+    from ..report.tables import first_screen, plain
+
+    document = result.to_dict()
+    files: dict[str, str | bytes] = {}
+    if call.out is not None:
+        files = {"report.txt": plain(result), "scenario.yaml": scenario_yaml(result.scenario)}
+        if result.requests is not None:
+            files["requests.csv"] = _csv(result.requests)
+    emit(call, document, first_screen(result), files)
+    return 0 if result.fits else 1
+
+
+def scenario_yaml(scenario: dict[str, Any]) -> str:
+    """A scenario as a file to go on from."""
+    import yaml
+
+    return yaml.safe_dump(_compact(scenario), sort_keys=False, allow_unicode=True)
+
+
+def _compact(value: Any) -> Any:
+    """Without what is unset, so that the file stays short."""
+    if isinstance(value, dict):
+        kept = {key: _compact(each) for key, each in value.items() if each is not None}
+        return {key: each for key, each in kept.items() if each not in ({}, [])}
+    return [_compact(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _csv(columns: Any) -> str:
+    names = list(columns)
+    rows = zip(*(columns[name].tolist() for name in names), strict=True)
+    return "\n".join([",".join(names), *(",".join(map(repr, row)) for row in rows)]) + "\n"
+
+
+def _is_scenario(name: str) -> bool:
+    """A YAML file that holds a scenario rather than a model: a model has `blocks`."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return False
+    from ..catalog.files import read_yaml
+
+    data = read_yaml(path).data
+    return isinstance(data, dict) and "blocks" not in data
