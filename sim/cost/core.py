@@ -1,0 +1,141 @@
+"""Kernels x Machine -> seconds, joules, intervals, basis. One compiled loop over rows; docs/cost.md."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UnknownFigure
+from ..jit import inline, jit
+from ..lowering.kernels import DTYPE_IDS, DTYPE_NAMES, ELEMENT_BYTES, Kernels
+from ..lowering.kinds import KIND_IDS, KINDS
+from .attention import decode_s, linear_s, prefill_s
+from .collectives import collective_s
+from .experts import experts_s
+from .machine import BASES, Machine
+from .matmul import matmul_s
+from .memory import gather_s, memory_s, optimizer_s
+from .power import kernel_j
+
+FloatArray = NDArray[np.float64]
+GEMM, PREFILL, BACKWARD, DECODE = (
+    KIND_IDS[name] for name in ("gemm", "attention_prefill", "attention_backward", "attention_decode")
+)
+LINEAR, MOE, MEMORY, GATHER, OPTIMIZER = (
+    KIND_IDS[name] for name in ("linear_attention", "moe", "memory", "gather", "optimizer")
+)
+ALL_REDUCE = KIND_IDS["all_reduce"]
+ACCUMULATED_BYTES = 2.0  # results leave a product in bf16, whatever it multiplied
+
+
+@inline
+def kernel_s(kind, dtype, stored, d, machine):
+    """Time of one kernel, run alone and warm [s]; NaN if the chip's rate for its dtype is unknown. d: dims of its kind.
+    May be called from compiled code of other rooms."""
+    p = machine.parameters[kind, dtype, stored]
+    chip = machine.chip_values
+    if kind == MEMORY:
+        return memory_s(d, p, chip)
+    if kind >= ALL_REDUCE:
+        return collective_s(kind - ALL_REDUCE, d, p, machine.levels, chip)
+    if kind == GATHER:
+        return gather_s(d, p, chip)
+    if kind == OPTIMIZER:
+        return optimizer_s(d, p, chip)
+    active = ELEMENT_BYTES[dtype]
+    inside = (active, ELEMENT_BYTES[stored], machine.rates[dtype], max(active, ACCUMULATED_BYTES))
+    if kind == GEMM:
+        return matmul_s(d, inside, p, chip, machine.mechanism)
+    if kind == DECODE:
+        return decode_s(d, inside, p, chip, machine.mechanism)
+    if kind == MOE:
+        return experts_s(d, inside, p, chip, machine.mechanism)
+    if kind == LINEAR:
+        return linear_s(d, inside, p, chip)
+    return prefill_s(d, inside, p, chip, machine.mechanism)
+
+
+@jit
+def seconds_of_rows(kind, dtype, stored, dims, machine):
+    """Time of each row [s], float64[n]; the compiled entry behind `seconds`."""
+    out = np.empty(kind.size)
+    for i in range(kind.size):
+        out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
+    return out
+
+
+@jit
+def joules_of_rows(seconds, work, sent, dtype, machine):
+    """Energy of each row [J]; work[n, 2]: flops and bytes, sent[n]: bytes over links."""
+    out = np.empty(seconds.size)
+    for i in range(seconds.size):
+        rate = machine.rates[dtype[i]]
+        rate = rate if rate > 0.0 else 1.0
+        out[i] = kernel_j(
+            seconds[i], work[i, 0], work[i, 1], sent[i], rate, machine.power, machine.chip_values, machine.levels
+        )
+    return out
+
+
+def seconds(kernels: Kernels, machine: Machine) -> FloatArray:
+    """Time of each kernel, run alone and warm [s], float64[n]. Valid for one queue; contention is the engine's.
+
+    Raises UnknownFigure, naming the key, if a row needs a rate that the chip leaves null. Source: docs/cost.md.
+    """
+    out: FloatArray = seconds_of_rows(kernels.kind, kernels.dtype, kernels.stored, kernels.dims, machine)
+    if out.size and not math.isfinite(float(out.sum())):
+        _raise_unknown(kernels, out)
+    return out
+
+
+def _raise_unknown(kernels: Kernels, out: FloatArray) -> None:
+    row = int(np.flatnonzero(~np.isfinite(out))[0])
+    kind = KINDS[kernels.kind[row]]
+    if kind.name == "optimizer":
+        raise UnknownFigure("chip.host.bandwidth_bytes_per_s")
+    if kind.dtyped:
+        raise UnknownFigure(f"chip.matrix.{DTYPE_NAMES[kernels.dtype[row]]}_flops_per_s")
+    raise ValueError(f"row {row} of kind {kind.name} with dims {kernels.dims[row]} has no finite time")
+
+
+def seconds_of(kind: str, *dims: float, machine: Machine, dtype: str = "bf16", stored: str | None = None) -> float:
+    """Time of one kernel [s] by names and dims, for tests and explanations."""
+    row = np.zeros((1, 8))
+    row[0, : len(dims)] = dims
+    ids = [np.array([value], np.int16) for value in (KIND_IDS[kind], DTYPE_IDS[dtype], DTYPE_IDS[stored or dtype])]
+    return float(seconds_of_rows(ids[0], ids[1], ids[2], row, machine)[0])
+
+
+def joules(kernels: Kernels, machine: Machine, times: FloatArray | None = None) -> FloatArray:
+    """Energy of each kernel on one rank [J], float64[n]; NaN if the chip's power limit is unknown. times: its seconds, if
+    they are at hand. Source: docs/cost.md, power."""
+    if times is None:
+        times = seconds(kernels, machine)
+    collective = kernels.kind >= ALL_REDUCE
+    sent = np.where(collective, kernels.dims[:, 0], 0.0)
+    work = np.stack((kernels.flops(), kernels.bytes()), axis=1)
+    vector = ~np.array([kind.dtyped for kind in KINDS])[kernels.kind]
+    work[vector, 0] = 0.0  # vector operations count as busy time, not as work of the matrix units
+    out: FloatArray = joules_of_rows(times, work, sent, kernels.dtype, machine)
+    return out
+
+
+def interval(
+    kernels: Kernels, machine: Machine, times: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Low and high of each kernel's time [s], float64[n] each: the 10th and 90th percentile of measured over predicted
+    times of its kind, where the calibration knows them, else a factor of two either way."""
+    if times is None:
+        times = seconds(kernels, machine)
+    spread = machine.residuals[kernels.kind, kernels.dtype, kernels.stored]
+    return times * np.exp(np.minimum(spread[:, 0], 0.0)), times * np.exp(np.maximum(spread[:, 1], 0.0))
+
+
+def basis(kernels: Kernels, machine: Machine) -> NDArray[np.int8]:
+    """Index of BASES of each row, int8[n]: the calibration's, at best `extrapolated` outside the fitted ranges."""
+    limits = machine.ranges[kernels.kind]
+    inside = np.all((kernels.dims >= limits[..., 0]) & (kernels.dims <= limits[..., 1]), axis=1)
+    outside = max(machine.basis, BASES.index("extrapolated"))
+    return np.where(inside, machine.basis, outside).astype(np.int8)

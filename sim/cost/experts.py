@@ -1,0 +1,114 @@
+"""The expert FFN of one rank as grouped matrix products. docs/cost.md section 4."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..jit import inline
+from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS
+from .matmul import (
+    CACHE_SHARE,
+    EFFICIENCY,
+    EXPERTS,
+    FILL,
+    GRANULE,
+    LAUNCH,
+    MEMORY_EFFICIENCY,
+    NORM,
+    QUANTUM,
+    RAMP,
+    TILE_SIDES,
+    _step_s,
+    joined,
+    missed,
+    quantise_s,
+)
+
+QUANTILES = 16
+SKEWED = 1e-6
+
+
+@inline
+def loads(rows, experts, skew, out):
+    """Fill `out` with the loads of QUANTILES equal groups of experts, and return how many experts get a row.
+
+    Loads follow a power law of density x^-skew between 1 and 0.8 of the rows, by its inverse distribution function,
+    scaled to the rows; skew 0: every expert has the same expected load, and rows choose at random.
+    """
+    if skew <= SKEWED:
+        for i in range(QUANTILES):
+            out[i] = rows / experts
+    else:
+        top = max(0.8 * rows, 1.0 + 1e-9)
+        exponent = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
+        total = 0.0
+        for i in range(QUANTILES):
+            out[i] = ((top**exponent - 1.0) * (i + 0.5) / QUANTILES + 1.0) ** (1.0 / exponent)
+            total += out[i]
+        for i in range(QUANTILES):
+            out[i] *= rows * QUANTILES / (experts * total)
+    touched = 0.0
+    for i in range(QUANTILES):
+        touched += 1.0 - math.exp(-out[i])
+    return touched * experts / QUANTILES
+
+
+@inline
+def _grouped_tiles_s(width, k, load, counts, inside, p, chip):
+    """Least time over tile heights of the waves of all experts' output tiles; counts: experts, experts touched."""
+    best = math.inf
+    units = chip[UNITS]
+    for i in range(TILE_SIDES.size):
+        a = TILE_SIDES[i]
+        row_tiles = 0.0
+        for q in range(QUANTILES):
+            # an expert that gets a row at all pays at least one tile
+            row_tiles += max(1.0 - math.exp(-load[q]), load[q] / a + 0.5 * (1.0 - math.exp(-load[q] / a)))
+        row_tiles *= counts[0] / QUANTILES
+        for j in range(3, TILE_SIDES.size):
+            b = TILE_SIDES[j]
+            waves = row_tiles * math.ceil(width / b) / units
+            waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
+            best = min(best, waves * (k * _step_s(a, b, inside, p, chip) + p[FILL] / chip[CLOCK_HZ]))
+    return best
+
+
+@inline
+def _grouped_systolic_s(width, k, load, counts, inside, p, chip):
+    side = chip[ARRAY]
+    rows = 0.0
+    for q in range(QUANTILES):
+        rows += max((1.0 - math.exp(-load[q])) * p[GRANULE], load[q])
+    rows *= counts[0] / QUANTILES
+    passes = math.ceil(k / side) * math.ceil(width / side)
+    per_row = 2.0 * side * side / (inside[2] / chip[UNITS] * p[EFFICIENCY])
+    return rows * passes * per_row / chip[UNITS] + p[FILL] / chip[CLOCK_HZ]
+
+
+@inline
+def experts_s(d, inside, p, chip, mechanism):
+    """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, topk, share. Two grouped
+    products (up with the gate, down); weights of the experts touched are read, rows are gathered and scattered."""
+    rows, hidden, width, experts = d[0], d[1], d[2], max(d[3], 1.0)
+    if rows <= 0.0 or hidden <= 0.0 or width <= 0.0:
+        return 0.0
+    clock = chip[CLOCK_HZ]
+    load = np.empty(QUANTILES)
+    touched = loads(rows, experts, d[4], load)
+    counts = (experts, touched)
+    up = (d[5] - 1.0) * width
+    if mechanism == 1:
+        compute = _grouped_systolic_s(up, hidden, load, counts, inside, p, chip)
+        compute += _grouped_systolic_s(hidden, width, load, counts, inside, p, chip)
+    else:
+        compute = _grouped_tiles_s(up, hidden, load, counts, inside, p, chip)
+        compute += _grouped_tiles_s(hidden, width, load, counts, inside, p, chip)
+    weights = inside[1] * touched * hidden * width * d[5]
+    activations = inside[3] * rows * (3.0 * hidden + 2.0 * up + width)
+    share = missed(activations, p[CACHE_SHARE] * chip[SRAM_BYTES])
+    moved = (weights + activations * share) / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
+    memory = max(moved, (weights + activations) / chip[SRAM_RATE]) + p[RAMP] / clock
+    fixed = (p[LAUNCH] + p[EXPERTS] * experts) / clock
+    return fixed + quantise_s(rows, hidden, p, chip) + joined(compute, memory, p[NORM])

@@ -1,0 +1,149 @@
+"""Matrix products by mechanism: output tiles in waves, systolic passes, a grid of processing elements. docs/cost.md section 2."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..jit import inline
+from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS
+
+
+LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
+QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS = range(11, 16)
+
+TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
+SPLITS = np.array([2.0, 4.0, 8.0, 16.0])
+
+
+@inline
+def joined(first, second, norm):
+    """(first^norm + second^norm)^(1/norm): two times that overlap the less the smaller the norm."""
+    large = max(first, second)
+    if large <= 0.0:
+        return 0.0
+    ratio = min(first, second) / large
+    if ratio < 0.02:
+        return large
+    return large * (1.0 + ratio**norm) ** (1.0 / norm)
+
+
+@inline
+def missed(size, cache):
+    """Share of `size` bytes that a cache of `cache` bytes does not keep from one use to the next."""
+    if cache <= 0.0:
+        return 1.0
+    ratio = cache / size
+    ratio *= ratio
+    return 1.0 / (1.0 + ratio * ratio)
+
+
+@inline
+def _step_s(a, b, inside, p, chip):
+    """Time of one step along k of an a x b tile on one unit: arithmetic, operands or latency, whichever binds."""
+    arithmetic = 2.0 * a * b * chip[UNITS] / (inside[2] * p[EFFICIENCY])
+    operands = (a * inside[0] + b * inside[1]) / (p[UNIT_BYTES] * chip[CLOCK_HZ])
+    latency = p[STEP] / chip[CLOCK_HZ]
+    return math.sqrt(arithmetic * arithmetic + operands * operands + latency * latency)
+
+
+@inline
+def tile_waves_s(m, n, k, batch, inside, p, chip):
+    """Least time over tile sizes and splits of k of the waves that `units` units need for the output tiles.
+
+    inside: element bytes of A, of B, FLOP/s. A unit that idles in the last wave costs `quantum` of a busy one.
+    """
+    best = math.inf
+    units = chip[UNITS]
+    fill = p[FILL] / chip[CLOCK_HZ]
+    for i in range(TILE_SIDES.size):
+        a = TILE_SIDES[i]
+        if i > 0 and TILE_SIDES[i - 1] >= m:
+            break  # a smaller side already covers all rows
+        rows = math.ceil(m / a) * batch
+        for j in range(1, TILE_SIDES.size):
+            b = TILE_SIDES[j]
+            tiles = rows * math.ceil(n / b)
+            step = _step_s(a, b, inside, p, chip)
+            waves = tiles / units
+            waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
+            best = min(best, waves * (k * step + fill))
+            if tiles >= units:
+                continue
+            for s in range(SPLITS.size):
+                split = SPLITS[s]
+                waves = tiles * split / units
+                waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
+                adding = p[SPLIT] / chip[CLOCK_HZ] + 4.0 * split * m * n * batch / chip[SRAM_RATE]
+                best = min(best, waves * (k / split * step + fill) + adding)
+                if tiles * split >= units:
+                    break
+    return best
+
+
+@inline
+def quantise_s(m, k, p, chip):
+    """The pass that turns activations into a narrow format before the product; one unit works on a row."""
+    if p[QUANTISE] <= 0.0:
+        return 0.0
+    by_rows = math.ceil(m / chip[UNITS]) * p[QUANTISE_ROW] / chip[CLOCK_HZ]
+    return p[QUANTISE] / chip[CLOCK_HZ] + max(by_rows, p[QUANTISE_BYTES] * m * k / chip[MEMORY_RATE])
+
+
+@inline
+def _tiles(d, inside, p, chip):
+    m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
+    compute = tile_waves_s(m, n, k, batch, inside, p, chip)
+    weights = inside[1] * n * k * batch
+    activations = (inside[0] * m * k + inside[3] * m * n) * batch
+    cache = p[CACHE_SHARE] * chip[SRAM_BYTES]
+    fetched = weights + activations * missed(activations, cache)
+    memory = max(fetched / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), (weights + activations) / chip[SRAM_RATE])
+    memory += p[RAMP] / chip[CLOCK_HZ]
+    return joined(compute, memory, p[NORM]) + (batch - 1.0) * p[EXPERTS] / chip[CLOCK_HZ]
+
+
+@inline
+def _systolic(d, inside, p, chip):
+    """Weights stand still in an array x array grid, rows stream through; a pass takes no less than `granule` rows."""
+    m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
+    side = chip[ARRAY]
+    passes = math.ceil(k / side) * math.ceil(n / side) * batch
+    per_row = 2.0 * side * side / (inside[2] / chip[UNITS] * p[EFFICIENCY])
+    rows = max(passes * max(m, p[GRANULE]) / chip[UNITS], max(m / chip[UNITS], p[GRANULE]))
+    compute = rows * per_row + p[FILL] / chip[CLOCK_HZ]
+    row_bytes = inside[0] * k + inside[3] * n
+    block = max(p[CACHE_SHARE] * chip[SRAM_BYTES] / row_bytes, side)
+    reads = math.ceil(m / block)  # weights pass again for each block of rows that fits on the chip
+    memory = batch * (inside[1] * n * k * reads + row_bytes * m) / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
+    return joined(compute, memory + p[RAMP] / chip[CLOCK_HZ], p[NORM])
+
+
+@inline
+def _pe_grid(d, inside, p, chip):
+    """Elements take granule x granule tiles of the output; operands come from SRAM while all of them fit there."""
+    m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
+    side = p[GRANULE]
+    tiles = math.ceil(m / side) * math.ceil(n / side) * batch
+    waves = tiles / chip[UNITS]
+    waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
+    compute = waves * 2.0 * side * side * k * chip[UNITS] / (inside[2] * p[EFFICIENCY]) + p[FILL] / chip[CLOCK_HZ]
+    held = batch * (inside[1] * n * k + inside[0] * m * k + inside[3] * m * n)
+    rate = chip[SRAM_RATE] if held <= p[CACHE_SHARE] * chip[SRAM_BYTES] else chip[MEMORY_RATE]
+    return joined(compute, held / (rate * p[MEMORY_EFFICIENCY]) + p[RAMP] / chip[CLOCK_HZ], p[NORM])
+
+
+@inline
+def matmul_s(d, inside, p, chip, mechanism):
+    """Time of C[m,n] = A[m,k] B[k,n], `batch` times, alone and warm [s]. d: m, n, k, batch. inside: bytes of an element of
+    A and of B, FLOP/s of a rank, bytes of an element of C. Source: docs/cost.md section 2."""
+    if d[0] <= 0.0 or d[1] <= 0.0 or d[2] <= 0.0:
+        return 0.0
+    if mechanism == 0:
+        work = _tiles(d, inside, p, chip)
+    elif mechanism == 1:
+        work = _systolic(d, inside, p, chip)
+    else:
+        work = _pe_grid(d, inside, p, chip)
+    return p[LAUNCH] / chip[CLOCK_HZ] + quantise_s(d[0], d[2], p, chip) + work
