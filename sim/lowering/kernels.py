@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from .kinds import KINDS
 
-DTYPE_NAMES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4", "int4")
+# fp8_block: fp8 with one scale for each block of values; it multiplies at the fp8 rate
+DTYPE_NAMES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4", "int4", "fp8_block")
 DTYPE_IDS = {name: index for index, name in enumerate(DTYPE_NAMES)}
 EMBEDDING, HEAD, SEND, STEP = -1, -2, -3, -4
-ELEMENT_BYTES = np.array([4.0, 4.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5])
+ELEMENT_BYTES = np.array([4.0, 4.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5, 1.0])
 
 
 @dataclass(frozen=True)
