@@ -96,4 +96,3 @@ def chip_ranks(chip: Chip, devices: int) -> int:
 def row_chip(context: Context, row: Row) -> Chip:
     """The chip of a row's `device`."""
     return context.chip(row.text("device"))
-

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..cost import interval, seconds
-from ..cost.machine import Machine
+from ..cost import BASES, Machine, basis, interval, seconds
 from ..errors import InputError, UnknownFigure
 from ..lowering.kernels import DTYPE_IDS, Kernels
 from ..lowering.kinds import KIND_IDS, PART_IDS, PHASE_IDS
@@ -41,7 +40,7 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     reason = [""] * n
     lowered = _LOWER[table.kind.name](table, reason)
     time, low, high = (np.full(n, math.nan) for _ in range(3))
-    basis = [""] * n
+    bases = [""] * n
     done = 0
     for (device, stack), members in _groups(table).items():
         rows = np.array([i for i in members if not reason[i]], dtype=np.intp)
@@ -51,20 +50,21 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
             if rows.size:
                 time[rows], low[rows], high[rows], names = price(lowered.take(rows), packed)
                 for index, name in zip(rows, names, strict=True):
-                    basis[index] = name
+                    bases[index] = name
         except Skip as skip:
             _mark(reason, members, str(skip))
         except UnknownFigure as error:
             _mark(reason, members, f"{error.key} is unknown")
         done += len(members)
         progress(done, n)
-    return Predictions({"time_us": time * 1e6}, tuple(reason), low * 1e6, high * 1e6, tuple(basis))
+    return Predictions({"time_us": time * 1e6}, tuple(reason), low * 1e6, high * 1e6, tuple(bases))
 
 
 def price(kernels: Kernels, packed: Machine) -> tuple[FloatArray, FloatArray, FloatArray, list[str]]:
     """(seconds, low, high, basis) of each kernel."""
-    low, high = interval(kernels, packed)
-    return seconds(kernels, packed), low, high, basis_names(kernels, packed)
+    times = seconds(kernels, packed)
+    low, high = interval(kernels, packed, times)
+    return times, low, high, [BASES[index] for index in basis(kernels, packed)]
 
 
 def _mark(reason: list[str], members: Sequence[int], text: str) -> None:
@@ -86,7 +86,11 @@ def _formats(table: Table, column: str, reason: list[str]) -> tuple[FloatArray, 
         if label not in FORMATS:
             reason[index] = reason[index] or f"format {label!r} is not known"
     pairs = [FORMATS.get(label, ("bf16", "bf16")) for label in labels]
-    return np.array([DTYPE_IDS[a] for a, _ in pairs]), np.array([DTYPE_IDS[b] for _, b in pairs])
+    return np.array([_id(a) for a, _ in pairs]), np.array([_id(b) for _, b in pairs])
+
+
+def _id(name: str) -> int:
+    return DTYPE_IDS.get(name, DTYPE_IDS[name.partition("_")[0]])
 
 
 def _positive(table: Table, names: Sequence[str]) -> dict[str, FloatArray]:

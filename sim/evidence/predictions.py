@@ -62,7 +62,9 @@ def _text(value: float) -> str:
 def nothing(table: Table, reason: str) -> Predictions:
     """Every row skipped for one reason."""
     blank = np.full(len(table), math.nan)
-    return Predictions({name: blank for name in table.kind.measured}, (reason,) * len(table), blank, blank, ("",) * len(table))
+    return Predictions(
+        {name: blank for name in table.kind.measured}, (reason,) * len(table), blank, blank, ("",) * len(table)
+    )
 
 
 def predict_rows(table: Table, predict: Callable[[Row], Answer], progress: Progress) -> Predictions:

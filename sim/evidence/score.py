@@ -67,7 +67,9 @@ def _line(name: str, errors: Errors, grouping: str, group: str, at: FloatArray, 
     answered = ~np.isnan(values)
     median, mean, p90 = _statistics(values[answered])
     under = (math.nan, math.nan, math.nan) if floor is None else _statistics(floor[at][answered & ~np.isnan(floor[at])])
-    return Line(name, errors.metric, grouping, group, len(at), int(answered.sum()), median, mean, p90, under[0], under[1])
+    return Line(
+        name, errors.metric, grouping, group, len(at), int(answered.sum()), median, mean, p90, under[0], under[1]
+    )
 
 
 def _statistics(values: FloatArray) -> tuple[float, float, float]:
@@ -161,7 +163,13 @@ def _serving(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
     kept, mode = _kept(excluded), np.array(table.column("mode"), dtype=object)
     warm = _warming_up(table, kept)
     return [
-        _pick(table, f"{each}: {name}", error, kept & (mode == each) & ~(warm & (name == "ttft")), ("device", "engine", "model"))
+        _pick(
+            table,
+            f"{each}: {name}",
+            error,
+            kept & (mode == each) & ~(warm & (name == "ttft")),
+            ("device", "engine", "model"),
+        )
         for each in sorted(set(mode[kept]))
         for name, error in errors.items()
     ]
@@ -256,7 +264,9 @@ def _collectives(table: Table, predictions: Predictions, excluded: Sequence[str]
     }
     kept = _kept(excluded)
     return [
-        _pick(table, name, error, kept & inside, ("system",)) for name, inside in ranges.items() if (kept & inside).any()
+        _pick(table, name, error, kept & inside, ("system",))
+        for name, inside in ranges.items()
+        if (kept & inside).any()
     ]
 
 

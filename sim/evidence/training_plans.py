@@ -1,0 +1,147 @@
+"""Row of a training table -> Plan and Cluster. What a row leaves blank gets what its kind of software does by default."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..catalog.chips import Chip
+from ..catalog.clusters import Cluster, Tier
+from ..catalog.library import cluster_of
+from ..catalog.models import Model
+from ..catalog.plans import Dtypes, Plan
+from .tables import Row, Skip
+
+UNFUSED_UNTIL = 2022  # sources up to this year that do not name their attention kernel ran it unfused
+PASS_TOKENS = 8192  # tokens of a pass where a source states no micro-batch and has no pipeline
+LORA_RANK = 16
+
+
+class Layout(NamedTuple):
+    """plans: the row's, or one for each recomputation that an unstated one may be, cheapest first. scale: the row's global
+    batch over the plan's (1 unless the printed one is no multiple of micro_batch * dp)."""
+
+    plans: tuple[Plan, ...]
+    scale: float
+
+
+def layout_of(row: Row, model: Model, chip: Chip, devices: int, seq_len: int) -> Layout:
+    """The plan of a row. Degrees count what software addresses (NeuronCores, TensorCores). Raises Skip if they cannot be."""
+    tp, pp, cp = (row.count(name) or 1 for name in ("TP", "PP", "CP"))
+    ranks = devices * chip.ranks
+    batch = row.count("global_batch")
+    dp, spare = divmod(ranks, tp * pp * cp)
+    if spare or not dp:
+        raise Skip(f"TP * PP * CP = {tp * pp * cp} does not divide {ranks} ranks")
+    if batch is not None and dp > batch and row.count("DP") is None and dp % batch == 0:
+        dp, cp = batch, cp * (dp // batch)  # fewer sequences than ranks: the others share the context
+    micro = row.count("micro_batch") or _micro_batch(row, chip, (pp, cp), max(1, (batch or 0) // dp), seq_len)
+    virtual = row.count("VPP") or 1
+    virtual = virtual if pp > 1 and pp * virtual <= model.layers else 1
+    passes = micro * dp * (pp if virtual > 1 else 1)
+    planned = passes if batch is None else max(1, round(batch / passes)) * passes
+    plan = Plan(
+        tp=tp,
+        pp=pp,
+        dp=dp,
+        cp=cp,
+        ep=row.count("EP") or 1,
+        virtual_stages=virtual,
+        micro_batch=micro,
+        global_batch=planned,
+        sharding=sharding_of(row, chip),  # type: ignore[arg-type]
+        shard_degree=_shard_degree(row, dp * cp),
+        sequence_parallel=_sequence_parallel(row),
+        flash_attention=_flash(row),
+        trainable="lora" if "lora" in (row.text("model") + row.text("id")).lower() else "all",
+        lora_rank=LORA_RANK if "lora" in (row.text("model") + row.text("id")).lower() else 0,
+        dtypes=dtypes_of(row),
+    )
+    plans = tuple(plan.with_(recompute=name) for name in _recompute(row))
+    return Layout(plans, 1.0 if batch is None else batch / planned)
+
+
+def _micro_batch(row: Row, chip: Chip, degrees: tuple[int, int], per_rank: int, seq_len: int) -> int:
+    """Sequences of a pass where none are stated: all of a rank's on TPUs (one program, one pass), one in a pipeline, else as
+    many as divide the rank's batch and stay within PASS_TOKENS."""
+    pp, cp = degrees
+    if chip.family == "tpu":
+        return per_rank
+    if pp > 1:
+        return 1
+    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and n * seq_len <= PASS_TOKENS * cp]
+    return max(fitting, default=1)
+
+
+def sharding_of(row: Row, chip: Chip) -> str:
+    """Sharding of the data-parallel ranks; unstated: FSDP on TPUs, a distributed optimizer elsewhere."""
+    text = row.text("sharding").lower()
+    if "grads sharded" in text or "zero2" in text:
+        return "zero2"
+    if "fsdp" in text or "zero3" in text or "fully sharded" in text:
+        return "zero3"
+    if text.startswith("zero0") or text == "none":
+        return "none"
+    return "zero1" if text.startswith("zero1") or chip.family != "tpu" else "zero3"
+
+
+def _shard_degree(row: Row, ranks: int) -> int | None:
+    """Ranks over which is sharded where the source names fewer than all: `ici 256`, `fsdp 8 in node`, `256-way fully`."""
+    match = re.search(r"ici (\d+)|fsdp (\d+) in node|(\d+)-way fully", row.text("sharding"))
+    if match is None:
+        return None
+    degree = int(next(group for group in match.groups() if group))
+    return degree if degree < ranks and ranks % degree == 0 else None
+
+
+def _sequence_parallel(row: Row) -> bool:
+    text = row.text("sequence_parallel").lower()
+    if text in ("yes", "true"):
+        return True
+    return text == "" and (row.count("year") or UNFUSED_UNTIL + 1) > UNFUSED_UNTIL
+
+
+def _flash(row: Row) -> bool:
+    text = row.text("attention").lower()
+    if text:
+        return not text.startswith("unfused")
+    return (row.count("year") or UNFUSED_UNTIL + 1) > UNFUSED_UNTIL
+
+
+def _recompute(row: Row) -> tuple[str, ...]:
+    """Stated recomputation; `minimal` keeps all products, offloading one tensor recomputes the rest; unstated: whichever fits."""
+    text = row.text("recompute").lower()
+    if text in ("none", "selective", "full"):
+        return (text,)
+    if text == "minimal":
+        return ("selective",)
+    if text.startswith("offload"):
+        return ("full",)
+    return ("none", "selective", "full")
+
+
+def dtypes_of(row: Row) -> Dtypes:
+    """Formats of a training row: `mxfp8`, `fp8(rowwise)` and the like multiply in fp8; what is unknown in bf16."""
+    text = row.text("precision").lower()
+    for name, weights in (("fp4", "fp4"), ("fp8", "fp8"), ("int8", "int8"), ("fp16", "fp16"), ("fp32", "fp32")):
+        if name in text and not text.startswith("bf16"):
+            return Dtypes(weights=weights)  # type: ignore[arg-type]
+    return Dtypes(weights="bf16", optimizer="bf16" if "stochastic rounding" in text else "fp32")
+
+
+def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:
+    """The chip's own ports; a node or slice smaller than the chip's usual domain bounds the inner tier."""
+    cluster = cluster_of(chip)
+    inner = cluster.tiers[0]
+    per_node = row.count("devices_per_node")
+    size = inner.size or 1
+    if inner.kind == "torus" and plan.shard_degree:
+        size = min(
+            size, max(1, plan.shard_degree * plan.tp // chip.ranks)
+        )  # one slice; others are reached over its hosts
+    elif inner.kind != "torus" and per_node and per_node < size <= 16:
+        size = per_node
+    if size == inner.size:
+        return cluster
+    tier = Tier.model_validate({**dict(inner), "size": size, "dims": ()})
+    return cluster.with_(id=f"{cluster.id}-{size}", tiers=(tier, *cluster.tiers[1:]))

@@ -1,0 +1,47 @@
+"""How each published source counts FLOPs, which peak it divides by, and which stack it ran: a table, not code."""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ..catalog.library import package_root
+from ..errors import InputError
+
+_FILE = Path("workloads") / "measured" / "training_sources.csv"
+
+
+class Source(NamedTuple):
+    """attention: `full` or `causal`; counts: `model` FLOPs or `hardware` (a recompute pass included); peak: MFU is over the
+    `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family."""
+
+    source: str
+    notes_pattern: str
+    stack: str
+    attention: str
+    counts: str
+    peak: str
+
+
+_UNKNOWN = Source("", "", "", "full", "model", "bf16")
+
+
+@lru_cache(maxsize=1)
+def _sources() -> tuple[Source, ...]:
+    path = package_root() / _FILE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple(Source(*(row[name] for name in Source._fields)) for row in csv.DictReader(file))
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Reinstall the package.") from None
+
+
+def source_of(tag: str, notes: str) -> Source:
+    """The first entry of a source whose pattern (a software version) occurs in the notes; model FLOPs in full if there is none."""
+    for entry in _sources():
+        if entry.source == tag and re.search(entry.notes_pattern, notes):
+            return entry
+    return _UNKNOWN

@@ -1,0 +1,133 @@
+"""`validate`: predict every row of measured tables, score what counts, write the rows with what was predicted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from . import campaign_rows, collective_rows, floors, inference_rows, kernel_rows, power_rows, serving_rows, training_rows
+from .context import Context
+from .predictions import Predictions, Progress, silent
+from .rules import excluded_by
+from .score import Line, errors_of, summarise
+from .tables import VERBS, Table, find_tables, write_rows
+
+Predict = Callable[[Table, Context, Progress], Predictions]
+PREDICT: dict[str, Predict] = {
+    "kernels": kernel_rows.predict,
+    "training": training_rows.predict,
+    "serving": serving_rows.predict,
+    "inference": inference_rows.predict,
+    "power": power_rows.predict,
+    "collectives": collective_rows.predict,
+    "campaigns": campaign_rows.predict,
+}
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """One table: how many rows, which were skipped and excluded and why, and the error statistics."""
+
+    name: str
+    kind: str
+    rows: int
+    skipped: dict[str, int]
+    excluded: dict[str, int]
+    lines: tuple[Line, ...]
+
+    @property
+    def predicted(self) -> int:
+        return self.rows - sum(self.skipped.values())
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `validate` says of one verb. tables: one each; rows: the files that were written; level: calibrations used."""
+
+    verb: str
+    level: str
+    tables: tuple[TableReport, ...]
+    written: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes null."""
+        return {
+            "schema": "gambrel.validate/1",
+            "verb": self.verb,
+            "calibration": self.level,
+            "written": list(self.written),
+            "tables": [
+                {
+                    "name": table.name,
+                    "kind": table.kind,
+                    "rows": table.rows,
+                    "predicted": table.predicted,
+                    "skipped": table.skipped,
+                    "excluded": table.excluded,
+                    "errors": [_plain(line) for line in table.lines],
+                }
+                for table in self.tables
+            ],
+        }
+
+    def line(self, table: str, metric: str, grouping: str = "all", group: str = "all") -> Line:
+        """One line of the statistics. Raises KeyError if there is none."""
+        for report in self.tables:
+            for line in report.lines:
+                if (report.name, line.metric, line.grouping, line.group) == (table, metric, grouping, group):
+                    return line
+        raise KeyError((table, metric, grouping, group))
+
+
+def _plain(line: Line) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in line._asdict().items()}
+
+
+def validate(
+    verb: str,
+    path: Path,
+    *,
+    rows: Path | None = None,
+    context: Context | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Predict and score the tables of a verb in a file or folder, and write the rows to `rows` if it is given.
+
+    verb: one of VERBS. A folder is written as a folder with one file a table, of the same names.
+    Raises InputError for an unknown verb, a malformed table, or a path that holds no table of the verb.
+    """
+    if verb not in PREDICT:
+        raise InputError(f"validate {verb}: not a kind of measurement. Use one of {', '.join(VERBS)}.")
+    context = context or Context()
+    tables = find_tables(path, verb)
+    reports, written = [], []
+    for table in tables:
+        predictions = PREDICT[verb](table.configuration(), context, progress)
+        excluded = excluded_by(table)
+        reports.append(report_of(table, predictions, excluded, context))
+        if rows is not None:
+            target = rows / Path(table.path).name if path.is_dir() else rows
+            write_rows(target, table, predictions.columns(excluded))
+            written.append(str(target))
+    return Report(verb, context.level, tuple(reports), tuple(written))
+
+
+def report_of(table: Table, predictions: Predictions, excluded: list[str], context: Context) -> TableReport:
+    """Statistics of one predicted table."""
+    name = Path(table.path).stem
+    lines: list[Line] = []
+    for errors in errors_of(table, predictions, excluded):
+        floor = floors.errors_of_floor(table, errors, excluded, context)
+        lines += summarise(name, errors, floor)
+    return TableReport(
+        name,
+        table.kind.name,
+        len(table),
+        dict(Counter(reason for reason in predictions.reason if reason).most_common()),
+        dict(Counter(rule for rule in excluded if rule).most_common()),
+        tuple(lines),
+    )
