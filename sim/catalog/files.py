@@ -15,6 +15,7 @@ from ..errors import InputError
 
 MAX_BYTES = 10_000_000
 MAX_NODES = 500_000
+MAX_DEPTH = 100
 
 Path_ = tuple[str | int, ...]
 
@@ -76,15 +77,16 @@ def parse_yaml(text: str, name: str) -> Document:
     if len(text) > MAX_BYTES:
         raise InputError(f"{name}: {len(text):,} characters; 10 MB at most. Split the file.")
     try:
+        _check_depth(text, name)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{name}{line}: not valid YAML: {error.problem or error.context}. Mend the line.") from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: character {error.start} cannot be written as UTF-8. Remove it.") from None
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {str(error).splitlines()[0]}. Mend the file.") from None
-    except RecursionError:
-        raise InputError(f"{name}: nested too deeply. Flatten the file.") from None
     if root is None:
         raise InputError(f"{name}: the file is empty. See `gambrel schema` for what belongs into it.")
     builder = _Builder(name)
@@ -93,6 +95,16 @@ def parse_yaml(text: str, name: str) -> Document:
     except RecursionError:
         raise InputError(f"{name}: nested too deeply. Flatten the file.") from None
     return Document(data, builder.lines, name)
+
+
+def _check_depth(text: str, name: str) -> None:
+    """Compose recurses in C and would crash the process on a file of brackets; reading events does not recurse."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            place = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
+            raise InputError(f"{place}: more than {MAX_DEPTH} blocks inside each other. Flatten the file.")
 
 
 class _Builder:
@@ -115,6 +127,8 @@ class _Builder:
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
+                if node.tag != "tag:yaml.org,2002:seq":
+                    raise InputError(f"{self.name}:{line}: tag {node.tag} is not allowed. Remove it.")
                 return tuple(self.build(child, (*path, index)) for index, child in enumerate(node.value))
             return self.mapping(node, path, line)
         finally:
@@ -140,19 +154,15 @@ class _Builder:
         text = node.value
         if kind == "null":
             return None
-        if kind == "bool":
+        if kind == "bool" and text.lower() in ("true", "false"):
             return text.lower() == "true"
-        if kind == "int":
-            return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
-        if kind == "float":
-            return float(
-                text.replace(".inf", "inf")
-                .replace(".Inf", "inf")
-                .replace(".INF", "inf")
-                .replace(".nan", "nan")
-                .replace(".NaN", "nan")
-                .replace(".NAN", "nan")
-            )
+        try:
+            if kind == "int":
+                return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+            if kind == "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:  # a tag that lies, or more digits than Python reads
+            raise InputError(f"{self.name}:{line}: {text[:40]!r} is not a number. Write a number.") from None
         if kind == "str":
             return text
         raise InputError(f"{self.name}:{line}: tag {node.tag} is not allowed. Remove it.")

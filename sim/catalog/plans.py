@@ -31,7 +31,8 @@ class Plan(Record):
     cp: Count = Field(1, description="context parallel degree")
     ep: Count = Field(1, description="expert parallel degree, over the dp x cp x tp ranks")
     expert_tp: Count | None = Field(
-        None, description="tensor parallel degree inside one expert; null: 1 with ep in training, else all ranks that ep leaves"
+        None,
+        description="tensor parallel degree inside one expert; null: 1 with ep in training, else all ranks that ep leaves",
     )
     attention_dp: Count = Field(1, description="data parallel attention under expert parallelism (serving)")
     schedule: Literal["1f1b"] = Field("1f1b", description="pipeline schedule; virtual_stages > 1 interleaves it")
@@ -42,7 +43,9 @@ class Plan(Record):
         "zero1", description="what data-parallel ranks shard: optimizer, + gradients, + parameters (FSDP)"
     )
     shard_degree: Count | None = Field(None, description="ranks over which is sharded (HSDP); null: all of dp * cp")
-    recompute: Literal["none", "selective", "full"] = Field("none", description="activation recomputation")
+    recompute: Literal["auto", "none", "selective", "full"] = Field(
+        "auto", description="activation recomputation; auto: full, of as few layers as memory asks for"
+    )
     recompute_layers: Share = Field(1.0, description="share of the layers that are recomputed")
     sequence_parallel: Flag = Field(True, description="norms and residuals sharded over tp")
     offload: Literal["none", "optimizer"] = Field("none", description="what lives in host memory")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError, UnknownFigure
+from .files import read_text
 from .library import Library, normal
 
 COLUMNS = ("chip", "provider", "instance", "term", "region", "date", "usd_per_device_hour", "confidence", "source")
@@ -30,23 +32,23 @@ class Price(NamedTuple):
 
 def read_prices(path: Path) -> list[Price]:
     """Rows of a price table. Raises InputError with file, line, value and remedy for a malformed one."""
+    reader = csv.DictReader(io.StringIO(read_text(path)))
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"{path}:1: the column {sorted(missing)[0]} is missing. Columns: {', '.join(COLUMNS)}."
-                )
-            return [_price(row, path, reader.line_num) for row in reader]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+        missing = set(COLUMNS) - set(reader.fieldnames or ())
+        if missing:
+            raise InputError(f"{path}:1: the column {sorted(missing)[0]} is missing. Columns: {', '.join(COLUMNS)}.")
+        return [_price(row, path, reader.line_num) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}. Mend the line.") from None
 
 
-def _price(row: dict[str, str], path: Path, line: int) -> Price:
+def _price(row: dict[str, str | None], path: Path, line: int) -> Price:
+    empty = next((name for name in ("chip", "provider", "term", "date", "source") if not row[name]), None)
+    if empty is not None:
+        raise InputError(f"{path}:{line}: {empty} is empty. Fill it in.")
     text = row["usd_per_device_hour"]
     try:
-        value = float(text)
+        value = float(text or "")
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
@@ -55,21 +57,31 @@ def _price(row: dict[str, str], path: Path, line: int) -> Price:
         )
     if row["term"] not in TERMS:
         raise InputError(f"{path}:{line}: term = {row['term']!r} is not known. Use one of {', '.join(TERMS)}.")
-    return Price(**{name: (value if name == "usd_per_device_hour" else row[name]) for name in COLUMNS})  # type: ignore[arg-type]
+    return Price(**{name: (value if name == "usd_per_device_hour" else row[name] or "") for name in COLUMNS})  # type: ignore[arg-type]
 
 
 def prices_of(library: Library, chip: str) -> list[Price]:
-    """Every offer of a chip, from the first folder of the search order that holds a price table."""
+    """Every offer of a chip (by id), from the first folder of the search order whose price table has one."""
+    ids = {normal(name): entry.id for entry in library.entries("chip") for name in entry.names}
     for root, _ in library.roots:
         path = root / "devices" / "prices.csv"
         if path.exists():
-            return [price for price in read_prices(path) if normal(price.chip) == chip]
+            offers = [price for price in read_prices(path) if ids.get(normal(price.chip)) == chip]
+            if offers:
+                return offers
     return []
 
 
-def price_of(library: Library, chip: str, term: str = "on_demand") -> Price:
-    """The cheapest offer of a chip under a term. Raises UnknownFigure if none is known."""
-    offers = [price for price in prices_of(library, chip) if price.term == term]
-    if not offers:
-        raise UnknownFigure(f"price.{chip}.{term}", "Give --usd-per-device-hour, or add a row to devices/prices.csv.")
-    return min(offers, key=lambda price: (price.usd_per_device_hour, price.provider))
+def price_of(library: Library, chip: str, term: str | None = None) -> Price:
+    """The cheapest offer of a chip under a term; without one on demand, else the first of TERMS that is offered.
+
+    Raises UnknownFigure if none is known.
+    """
+    known = prices_of(library, chip)
+    for wanted in (term,) if term is not None else TERMS:
+        offers = [price for price in known if price.term == wanted]
+        if offers:
+            return min(offers, key=lambda price: (price.usd_per_device_hour, price.provider))
+    raise UnknownFigure(
+        f"price.{chip}.{term or 'any'}", "Give --usd-per-device-hour, or add a row to devices/prices.csv."
+    )

@@ -91,7 +91,10 @@ def _convert(fields: dict[str, Any], key: str, value: Any, path: Path_, document
 def _scaled(value: Any, factor: float, path: Path_, document: Document) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{document.place(path)}: {_dotted(path)} = {value!r} is not a number. Write a number.")
-    return value * factor
+    try:
+        return value * factor
+    except OverflowError:
+        raise InputError(f"{document.place(path)}: {_dotted(path)} is too large for a number. Write less.") from None
 
 
 def _inside(annotation: Any, value: Any, path: Path_, document: Document) -> Any:

@@ -48,7 +48,9 @@ class Economy(Record):
     """What money, energy and carbon are counted with; null: the catalogue's."""
 
     usd_per_device_hour: Positive | None = None
-    term: Text = "on_demand"
+    term: Text | None = Field(
+        None, description="on_demand, spot, 1yr_commit, ...; null: on demand, else what is offered"
+    )
     usd_per_kwh: NotNegative | None = None
     kg_co2_per_kwh: NotNegative | None = None
     pue: Positive | None = None

@@ -1,0 +1,306 @@
+"""The verbs, one function each. The command line, the page and studies call these and nothing below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .catalog.library import Library, default_library
+from .catalog.models import Model
+from .catalog.plans import Plan
+from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic
+from .catalog.targets import Target, check_size, fingerprint, target
+from .errors import InputError
+from .lowering.check import check, resolved
+from .result import Figure, Result
+from .training.memory import settled
+from .units import text
+
+if TYPE_CHECKING:
+    from .engine import Timeline
+
+Progress = Callable[[float, str], None]
+
+
+class _Asked:
+    """A scenario with one group, looked up: model, target, legal plan, chips used and paid for."""
+
+    def __init__(self, scenario: Scenario, library: Library, training: bool) -> None:
+        if len(scenario.groups) != 1:
+            raise InputError(f"groups: {len(scenario.groups)} are given; this release answers one at a time. Keep one.")
+        self.scenario, self.library = scenario, library
+        self.group: Group = scenario.groups[0]
+        self.model: Model = library.model(self.group.model)
+        self.target: Target = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
+        self.training = training
+        self.devices, self.replicas = self._sizes()
+        check_size(self.target.cluster, self.devices)
+        self.plan: Plan = self._plan()
+        self.paid = self.target.cluster.paid(self.devices)
+
+    def _sizes(self) -> tuple[int, int]:
+        plan, ranks = self.group.plan, self.target.chip.ranks
+        each = plan.tp * plan.pp * plan.cp * (plan.dp or 1) * (1 if self.training else plan.attention_dp)
+        one = -(-each // ranks)
+        replicas = self.group.replicas or 1
+        devices = self.group.devices or one * replicas
+        if not self.training:
+            if self.group.replicas is None:
+                replicas = devices // one
+            if replicas * one != devices:
+                raise InputError(
+                    f"devices = {devices}: a replica of tp * pp * cp * attention_dp = {each} ranks takes {one} chips "
+                    f"({ranks} ranks a chip). Use a multiple of {one}."
+                )
+        return devices, replicas
+
+    def _plan(self) -> Plan:
+        plan = self.group.plan
+        if not self.training:
+            check(self.model, plan, False)
+            return plan.with_(dp=1)
+        plan = resolved(plan, self.devices * self.target.chip.ranks, self.model)
+        if not plan.global_batch:
+            plan = plan.with_(global_batch=plan.micro_batch * (plan.dp or 1))
+        check(self.model, plan, True)
+        return settled(self.model, plan, self.target, _seq_len(self.scenario))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        facts = self.target
+        return {
+            "version": __version__,
+            "catalogue": fingerprint(self.model, *facts),
+            "chip": facts.chip.id,
+            "cluster": facts.cluster.id,
+            "stack": facts.software,
+            "calibration": {
+                "id": facts.calibration.id,
+                "basis": facts.calibration.basis,
+                "source": facts.calibration.source,
+            },
+            "seed": self.scenario.seed,
+        }
+
+    def memory_figures(self, needed: float) -> dict[str, Figure]:
+        capacity = self.target.chip.memory.capacity_bytes
+        return {
+            "memory_per_device": Figure(needed, "bytes", basis="extrapolated"),
+            "memory_capacity": Figure(capacity, "bytes", basis="measured", note=self.target.chip.memory.source),
+        }
+
+    def size_figures(self) -> dict[str, Figure]:
+        return {
+            "devices": Figure(self.devices, "chips", basis="measured"),
+            "devices_paid": Figure(
+                self.paid, "chips", basis="measured", note="with the spares of every started domain"
+            ),
+        }
+
+
+def fit(scenario: Scenario, library: Library | None = None) -> Result:
+    """Does it fit? Memory by part, from closed forms alone."""
+    training = isinstance(scenario.demand, TokenBudget) and scenario.groups[0].role == "train"
+    asked = _Asked(scenario, library or default_library(), training)
+    parts, needed = _memory(asked)
+    verdict, fits = _memory_verdict(asked, needed)
+    return Result(
+        schema="gambrel.fit/1",
+        verdict=verdict,
+        scenario=scenario.model_dump(mode="json"),
+        figures={**asked.memory_figures(needed), **asked.size_figures()},
+        memory=parts,
+        fits=fits,
+        why=_largest(parts),
+        next_commands=_next_fit(asked, fits),
+        provenance=asked.provenance,
+    )
+
+
+def _memory(asked: _Asked) -> tuple[dict[str, float], float]:
+    if asked.training:
+        from .training.memory import memory_parts
+
+        parts = memory_parts(asked.model, asked.plan, asked.target, _seq_len(asked.scenario))
+    else:
+        from .serving.memory import memory_parts as serving_parts
+
+        parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine)
+    return parts, sum(parts.values())
+
+
+def _seq_len(scenario: Scenario) -> int:
+    return scenario.demand.seq_len if isinstance(scenario.demand, TokenBudget) else 2048
+
+
+def _memory_verdict(asked: _Asked, needed: float) -> tuple[str, bool]:
+    capacity = asked.target.chip.memory.capacity_bytes
+    name = f"{asked.model.name} on {asked.devices:,} x {asked.target.chip.name}"
+    if needed <= capacity:
+        return (
+            f"{name} fits: {text(needed, 'bytes')} of {text(capacity, 'bytes')} a chip ({needed / capacity:.0%}).",
+            True,
+        )
+    remedy = (
+        "Use more tp or pp, zero3, a smaller micro_batch or recompute = full."
+        if asked.training
+        else "Use more tp or fewer bits."
+    )
+    over = text(needed - capacity, "bytes")
+    return (
+        f"{name} does not fit: {text(needed, 'bytes')} a chip, {over} over {text(capacity, 'bytes')}. {remedy}",
+        False,
+    )
+
+
+def _largest(parts: dict[str, float]) -> str:
+    name, size = max(parts.items(), key=lambda item: item[1], default=("", 0.0))
+    return f"{name} take {text(size, 'bytes')} a chip" if name else ""
+
+
+def _next_fit(asked: _Asked, fits: bool) -> tuple[str, ...]:
+    verb = "train" if asked.training else "serve"
+    plan = asked.group.plan
+    flags = f"--model {asked.group.model} --cluster {asked.group.cluster} --devices {asked.devices} --tp {plan.tp} --pp {plan.pp}"
+    if fits:
+        return (f"gambrel {verb} {flags}",)
+    return (f"gambrel fit {flags.replace(f'--tp {plan.tp}', f'--tp {plan.tp * 2}')}",)
+
+
+def train(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
+    """Step time, MFU, memory, and with a token budget days, money, energy and carbon. `price` of one row."""
+    from .training import answer
+
+    library = library or default_library()
+    if not isinstance(scenario.demand, TokenBudget):
+        raise InputError(
+            "demand: training needs a token budget (kind: tokens), not traffic. Use gambrel serve for traffic."
+        )
+    asked = _Asked(scenario, library, True)
+    answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand)
+    parts, needed = _memory(asked)
+    memory_verdict, fits = _memory_verdict(asked, needed)
+    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures()}
+    figures.update(_bill_figures(asked, answered.seconds, answered.chip_w, answered.basis))
+    return Result(
+        schema="gambrel.train/1",
+        verdict=answered.verdict if fits else memory_verdict,
+        scenario=scenario.model_dump(mode="json"),
+        figures=figures,
+        breakdown=answered.breakdown,
+        memory=parts,
+        why=answered.why,
+        fits=fits,
+        next_commands=_next_train(asked, fits),
+        provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
+        warnings=answered.warnings,
+    )
+
+
+def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> dict[str, Figure]:
+    from .economics import Usage, bill
+
+    usage = Usage(asked.devices, asked.paid, seconds, chip_w, basis)
+    billed = bill(asked.library, asked.target, usage, asked.scenario.economy)
+    hours = seconds / 3600.0
+    return {
+        "device_hours": Figure(asked.devices * hours, "h", basis=basis),
+        "cost": billed.usd,
+        "usd_per_device_hour": billed.usd_per_device_hour,
+        "energy": billed.kwh,
+        "carbon": billed.kg_co2,
+        "power": billed.power_w,
+    }
+
+
+def _next_train(asked: _Asked, fits: bool) -> tuple[str, ...]:
+    plan = asked.plan
+    flags = f"--model {asked.group.model} --cluster {asked.group.cluster} --devices {asked.devices} --tp {plan.tp} --pp {plan.pp}"
+    if not fits:
+        return (f"gambrel fit {flags} --recompute full", f"gambrel train {flags} --sharding zero3")
+    return (
+        f"gambrel trace {flags} -o trace.pftrace",
+        f"gambrel train {flags} --recompute selective",
+        "gambrel validate training",
+    )
+
+
+def trace(scenario: Scenario, library: Library | None = None) -> Timeline:
+    """The timeline of one training step, or of the first requests that are served."""
+    from .engine import run
+
+    library = library or default_library()
+    training = scenario.groups[0].role == "train"
+    asked = _Asked(scenario, library, training)
+    if training:
+        from .training import step_schedule
+
+        return run(step_schedule(asked.model, asked.plan, asked.target, _seq_len(scenario)), seed=scenario.seed)
+    from .serving.answer import timeline
+
+    return timeline(asked.model, asked.plan, asked.target, _traffic(scenario), asked.group.engine)
+
+
+def serve(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
+    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of a replica behind a router."""
+    from .serving import answer
+
+    library = library or default_library()
+    asked = _Asked(scenario, library, False)
+    parts, needed = _memory(asked)
+    verdict, fits = _memory_verdict(asked, needed)
+    if not fits:
+        return Result(
+            schema="gambrel.serve/1",
+            verdict=verdict,
+            scenario=scenario.model_dump(mode="json"),
+            memory=parts,
+            fits=False,
+            figures={**asked.memory_figures(needed), **asked.size_figures()},
+            why=_largest(parts),
+            next_commands=_next_fit(asked, False),
+            provenance=asked.provenance,
+        )
+    setup = answer.Setup(asked.model, asked.plan, asked.target, asked.group.engine, asked.replicas, scenario.router)
+    answered = answer.answer(setup, _traffic(scenario), scenario.slo, scenario.seed, progress)
+    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures()}
+    figures.update(_serving_bill(asked, answered))
+    return Result(
+        schema="gambrel.serve/1",
+        verdict=answered.verdict,
+        scenario=scenario.model_dump(mode="json"),
+        figures=figures,
+        breakdown=answered.breakdown,
+        memory=parts,
+        why=answered.why,
+        fits=answered.meets_slo,
+        requests=answered.requests,
+        next_commands=answered.next_commands,
+        provenance=asked.provenance,
+        warnings=answered.warnings,
+    )
+
+
+def _serving_bill(asked: _Asked, answered: Any) -> dict[str, Figure]:
+    """The bill of the whole run, and what a million output tokens and one of them cost."""
+    out = _bill_figures(asked, answered.seconds, answered.chip_w, answered.basis)
+    millions = answered.output_tokens / 1e6
+    out["usd_per_million_tokens"] = out["cost"].scaled(1.0 / millions, "usd") if millions else out["cost"]
+    out["joules_per_token"] = out["energy"].scaled(3.6 / millions, "j") if millions else out["energy"]
+    return out
+
+
+def _traffic(scenario: Scenario) -> Traffic:
+    if not isinstance(scenario.demand, Traffic):
+        raise InputError(
+            "demand: serving needs traffic. Give --trace FILE, or --rate or --concurrency with token counts."
+        )
+    return scenario.demand
+
+
+def validate(kind: str, path: str | None = None, **options: Any) -> Any:
+    """Predict every row of a measured table and score the predictions; see `sim.evidence`."""
+    from .evidence import validate as validate_table
+
+    return validate_table(kind, path, **options)

@@ -1,0 +1,35 @@
+"""One step as a schedule: for traces, for SimPy, and for tests that hold the two executors against each other."""
+
+from __future__ import annotations
+
+from ..catalog.models import Model
+from ..catalog.plans import Plan
+from ..catalog.targets import Target
+from ..cost import machine, seconds
+from ..engine import Schedule
+from ..engine.pipeline_tables import one_f_one_b_schedule
+from ..lowering import units
+from ..lowering.sharding import Step
+from .pricing import Stages, _Sums, exposure
+
+
+def stage_times(model: Model, plan: Plan, target: Target, seq_len: float) -> Stages:
+    """Chunk times of one plan, as `price` places them."""
+    rows = units(model, [plan], Step("train", 1.0, seq_len, seq_len))
+    packed = machine(target.chip, target.family, target.calibration, target.cluster)
+    spent = seconds(rows, packed) * rows.count * exposure(rows, [plan], target)
+    return _Sums(model, [plan], target, rows, spent).stages()
+
+
+def step_schedule(model: Model, plan: Plan, target: Target, seq_len: float) -> Schedule:
+    """The pipeline of one step: a queue for each stage's compute and for each link between neighbours."""
+    times = stage_times(model, plan, target, seq_len)
+    shape = (plan.pp, plan.virtual_stages)
+    return one_f_one_b_schedule(
+        plan.pp,
+        int(times.micro_batches[0]),
+        plan.virtual_stages,
+        times.forward_s.reshape(shape),
+        times.backward_s.reshape(shape),
+        float(times.send_s[0]),
+    )
