@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ..errors import GambrelError, UnknownFigure
 from .tables import FloatArray, Row, Skip, Table
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # (rows done, rows in all)
 
 
@@ -63,7 +64,7 @@ def nothing(table: Table, reason: str) -> Predictions:
     """Every row skipped for one reason."""
     blank = np.full(len(table), math.nan)
     return Predictions(
-        {name: blank for name in table.kind.measured}, (reason,) * len(table), blank, blank, ("",) * len(table)
+        dict.fromkeys(table.kind.measured, blank), (reason,) * len(table), blank, blank, ("",) * len(table)
     )
 
 
@@ -72,12 +73,13 @@ def predict_rows(table: Table, predict: Callable[[Row], Answer], progress: Progr
     (Infeasible, UnknownFigure) is skipped with the reason; any other exception is a bug and ends the run."""
     answers: list[Answer | str] = []
     for index, row in enumerate(table.rows()):
-        answers.append(_answer(row, predict))
+        answers.append(answered(row, predict))
         progress(index + 1, len(table))
     return collect(table, answers)
 
 
-def _answer(row: Row, predict: Callable[[Row], Answer]) -> Answer | str:
+def answered(row: Row, predict: Callable[[Row], T]) -> T | str:
+    """What `predict` makes of a row, or the reason why it is skipped."""
     try:
         return predict(row)
     except Skip as skip:

@@ -25,10 +25,10 @@ class Layout(NamedTuple):
     scale: float
 
 
-def layout_of(row: Row, model: Model, chip: Chip, devices: int, seq_len: int) -> Layout:
-    """The plan of a row. Degrees count what software addresses (NeuronCores, TensorCores). Raises Skip if they cannot be."""
+def layout_of(row: Row, model: Model, chip: Chip, year: int) -> Layout:
+    """The plan of a row published in `year`; degrees count what software addresses. Raises Skip if they cannot be."""
     tp, pp, cp = (row.count(name) or 1 for name in ("TP", "PP", "CP"))
-    ranks = devices * chip.ranks
+    ranks, seq_len = row.need("num_devices") * chip.ranks, row.need("seq_len")
     batch = row.count("global_batch")
     dp, spare = divmod(ranks, tp * pp * cp)
     if spare or not dp:
@@ -40,6 +40,7 @@ def layout_of(row: Row, model: Model, chip: Chip, devices: int, seq_len: int) ->
     virtual = virtual if pp > 1 and pp * virtual <= model.layers else 1
     passes = micro * dp * (pp if virtual > 1 else 1)
     planned = passes if batch is None else max(1, round(batch / passes)) * passes
+    lora = "lora" in (row.text("model") + row.text("id")).lower()
     plan = Plan(
         tp=tp,
         pp=pp,
@@ -51,10 +52,10 @@ def layout_of(row: Row, model: Model, chip: Chip, devices: int, seq_len: int) ->
         global_batch=planned,
         sharding=sharding_of(row, chip),  # type: ignore[arg-type]
         shard_degree=_shard_degree(row, dp * cp),
-        sequence_parallel=_sequence_parallel(row),
-        flash_attention=_flash(row),
-        trainable="lora" if "lora" in (row.text("model") + row.text("id")).lower() else "all",
-        lora_rank=LORA_RANK if "lora" in (row.text("model") + row.text("id")).lower() else 0,
+        sequence_parallel=_sequence_parallel(row, year),
+        flash_attention=_flash(row, year),
+        trainable="lora" if lora else "all",
+        lora_rank=LORA_RANK if lora else 0,
         dtypes=dtypes_of(row),
     )
     plans = tuple(plan.with_(recompute=name) for name in _recompute(row))
@@ -94,18 +95,18 @@ def _shard_degree(row: Row, ranks: int) -> int | None:
     return degree if degree < ranks and ranks % degree == 0 else None
 
 
-def _sequence_parallel(row: Row) -> bool:
+def _sequence_parallel(row: Row, year: int) -> bool:
     text = row.text("sequence_parallel").lower()
     if text in ("yes", "true"):
         return True
-    return text == "" and (row.count("year") or UNFUSED_UNTIL + 1) > UNFUSED_UNTIL
+    return text == "" and year > UNFUSED_UNTIL
 
 
-def _flash(row: Row) -> bool:
+def _flash(row: Row, year: int) -> bool:
     text = row.text("attention").lower()
     if text:
         return not text.startswith("unfused")
-    return (row.count("year") or UNFUSED_UNTIL + 1) > UNFUSED_UNTIL
+    return year > UNFUSED_UNTIL
 
 
 def _recompute(row: Row) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..catalog.chips import Chip
 from ..catalog.clusters import Cluster
@@ -10,59 +12,117 @@ from ..catalog.models import Attention, LatentAttention, Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..cost import BASES
+from ..errors import UnknownFigure
 from ..lowering import Step, check, kernels, model_flops
 from ..lowering.kinds import KIND_IDS, PHASE_IDS
-from ..training import price
+from ..training import Priced, price
 from .context import Context
-from .predictions import Answer, Predictions, Progress, predict_rows
+from .predictions import Answer, Predictions, Progress, answered, collect
 from .row_models import model_of
 from .tables import Row, Table
-from .training_plans import cluster_for, layout_of
+from .training_plans import Layout, cluster_for, layout_of
 from .training_sources import Source, source_of
+
+THIS_YEAR = 2026  # of rows that state none and whose source is not listed: current software
+
+
+class Case(NamedTuple):
+    """One row, ready to be priced."""
+
+    model: Model
+    target: Target
+    layout: Layout
+    source: Source
+    devices: int
+    seq_len: int
+
+    @property
+    def key(self) -> tuple[int, str, str, str, int]:
+        """Rows of equal keys are priced by one call."""
+        target = self.target
+        return id(self.model), target.chip.id, target.cluster.id, target.stack.id, self.seq_len
 
 
 def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     """Every row of a table of training runs, published, vTrain's or out of memory."""
-    return predict_rows(table, lambda row: _answer(row, context), progress)
+    models: dict[Model, Model] = {}
+    cases: list[Case | str] = []
+    groups: dict[tuple[int, str, str, str, int], list[int]] = defaultdict(list)
+    for index, row in enumerate(table.rows()):
+        case = answered(row, lambda row: _case(row, context, models))
+        cases.append(case)
+        if isinstance(case, Case):
+            groups[case.key].append(index)
+    answers: list[Answer | str] = [case if isinstance(case, str) else "" for case in cases]
+    done = len(table) - sum(map(len, groups.values()))
+    for members in groups.values():
+        group = [case for case in (cases[i] for i in members) if isinstance(case, Case)]
+        for index, answer in zip(members, _price(group), strict=True):
+            answers[index] = answer
+        done += len(members)
+        progress(done, len(table))
+    return collect(table, answers)
 
 
-def _answer(row: Row, context: Context) -> Answer:
+def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     model = model_of(context, row, "num_experts", "experts_per_token", "ffn")
+    model = models.setdefault(model, model)  # equal models are one object, so that their rows are priced together
     chip = context.chip(row.text("device"))
     devices, seq_len = row.need("num_devices"), row.need("seq_len")
-    layout = layout_of(row, model, chip, devices, seq_len)
+    source = source_of(row.text("source"), row.text("notes"))
+    layout = layout_of(row, model, chip, row.count("year") or int(source.year or THIS_YEAR))
     for plan in layout.plans:
         check(model, plan, training=True)
-    source = source_of(row.text("source"), row.text("notes"))
     target = _target(context, chip, cluster_for(row, chip, layout.plans[0]), source, row)
-    priced = price(model, list(layout.plans), target, float(seq_len))
-    capacity = chip.memory.capacity_bytes
-    chosen = next((i for i, held in enumerate(priced.memory_bytes) if held <= capacity), len(layout.plans) - 1)
-    held, step = float(priced.memory_bytes[chosen]), float(priced.step_s[chosen])
-    plan = layout.plans[chosen]
-    rate = (plan.global_batch or 1) * seq_len / step / devices
-    tflops = rate * flops_per_token(model, seq_len, source) / 1e12
-    useful = rate * flops_per_token(model, seq_len, source._replace(counts="model")) / 1e12
-    peak = chip.matmul_flops_per_s(str(plan.dtypes.weights) if source.peak == "own" else "bf16")
-    return Answer(
-        {
-            "step_time_s": step * layout.scale,
-            "tokens_per_s_per_device": rate,
-            "tflops_per_device": tflops,
-            "mfu_pct": 100.0 * useful * 1e12 / peak,
-            "memory_gb_per_device": held / 1e9,
-        },
-        BASES[int(priced.basis[chosen])],
-        float(priced.low_s[chosen]) / step,
-        float(priced.high_s[chosen]) / step,
-        fits=held <= capacity,
-    )
+    return Case(model, target, layout, source, devices, seq_len)
 
 
 def _target(context: Context, chip: Chip, cluster: Cluster, source: Source, row: Row) -> Target:
     family = context.family(chip)
     stack = context.stack(source.stack or row.text("source"), family.default_training_stack)
     return Target(chip, family, cluster, stack, context.calibration(chip, stack))
+
+
+def _price(cases: list[Case]) -> list[Answer | str]:
+    """Answers of rows with one model on one target."""
+    first = cases[0]
+    plans = [plan for case in cases for plan in case.layout.plans]
+    try:
+        priced = price(first.model, plans, first.target, float(first.seq_len))
+    except UnknownFigure as error:
+        return [f"{error.key} is unknown"] * len(cases)
+    answers: list[Answer | str] = []
+    start = 0
+    for case in cases:
+        answers.append(_answer(case, priced, start))
+        start += len(case.layout.plans)
+    return answers
+
+
+def _answer(case: Case, priced: Priced, start: int) -> Answer:
+    """The first of the row's plans that fits the chip, or the last one."""
+    capacity, plans = case.target.chip.memory.capacity_bytes, case.layout.plans
+    held = priced.memory_bytes[start : start + len(plans)]
+    at = next((i for i, bytes_held in enumerate(held) if bytes_held <= capacity), len(plans) - 1)
+    plan, row = plans[at], start + at
+    step = float(priced.step_s[row])
+    rate = (plan.global_batch or 1) * case.seq_len / step / case.devices
+    counted = rate * flops_per_token(case.model, case.seq_len, case.source)
+    useful = rate * flops_per_token(case.model, case.seq_len, case.source._replace(counts="model"))
+    dtype = str(plan.dtypes.weights) if case.source.peak == "own" else "bf16"
+    return Answer(
+        {
+            "step_time_s": step * case.layout.scale,
+            "tokens_per_s_per_device": rate,
+            "tflops_per_device": counted / 1e12,
+            "mfu_pct": 100.0 * useful / case.target.chip.matmul_flops_per_s(dtype),
+            "memory_gb_per_device": float(held[at]) / 1e9,
+        },
+        BASES[int(priced.basis[row])],
+        float(priced.low_s[row]) / step,
+        float(priced.high_s[row]) / step,
+        fits=bool(held[at] <= capacity),
+    )
 
 
 @lru_cache(maxsize=512)

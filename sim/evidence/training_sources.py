@@ -16,7 +16,8 @@ _FILE = Path("workloads") / "measured" / "training_sources.csv"
 
 class Source(NamedTuple):
     """attention: `full` or `causal`; counts: `model` FLOPs or `hardware` (a recompute pass included); peak: MFU is over the
-    `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family."""
+    `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family;
+    year: of publication, for rows that do not give it."""
 
     source: str
     notes_pattern: str
@@ -24,9 +25,10 @@ class Source(NamedTuple):
     attention: str
     counts: str
     peak: str
+    year: str
 
 
-_UNKNOWN = Source("", "", "", "full", "model", "bf16")
+_UNKNOWN = Source("", "", "", "full", "model", "bf16", "")
 
 
 @lru_cache(maxsize=1)

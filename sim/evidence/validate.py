@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from . import campaign_rows, collective_rows, floors, inference_rows, kernel_rows, power_rows, serving_rows, training_rows
+from . import (
+    campaign_rows,
+    collective_rows,
+    floors,
+    inference_rows,
+    kernel_rows,
+    power_rows,
+    serving_rows,
+    training_rows,
+)
 from .context import Context
 from .predictions import Predictions, Progress, silent
 from .rules import excluded_by
