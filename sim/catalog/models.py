@@ -125,9 +125,9 @@ class Block(Record):
 class Stored(Record):
     """Formats of a quantised checkpoint; what is not named stays in `Model.dtype`."""
 
-    linear: Dtype | None = None
-    experts: Dtype | None = None
-    attention: Dtype | None = None
+    linear: Dtype | None = Field(None, description="dense feed-forward networks and shared experts")
+    experts: Dtype | None = Field(None, description="routed experts")
+    attention: Dtype | None = Field(None, description="projections of the mixers")
     kv_cache: Dtype | None = None
     activations: Dtype | None = Field(None, description="null: as the weights; bf16 = weight-only")
 
