@@ -53,5 +53,7 @@ def _changed(old: Any, operator: str, value: Any, key: str) -> Any:
     unit = split_unit(key.rsplit(".", 1)[-1])
     if not isinstance(old, int | float) or isinstance(value, str):
         named = f" [{unit[1]}]" if unit else ""
-        raise InputError(f"--set {key}{operator}{value}: the scenario gives no number{named} to change. Use {key}=value.")
+        raise InputError(
+            f"--set {key}{operator}{value}: the scenario gives no number{named} to change. Use {key}=value."
+        )
     return old * value if operator == "*=" else old + value

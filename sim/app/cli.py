@@ -31,6 +31,7 @@ COMMANDS = {
     "train": Command("runs", "Train a model: step time, MFU, memory, days, money, energy, and why."),
     "serve": Command("runs", "Serve a model: latency, throughput, cost of a million tokens, and why."),
     "trace": Command("runs", "Write the timeline of a training step for ui.perfetto.dev."),
+    "validate": Command("checks", "Predict measured rows and say how far off the predictions are."),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file."),
 }
 EPILOG = "Start with: gambrel demo"
@@ -104,4 +105,3 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)
-

@@ -15,7 +15,9 @@ from .output import Call
 Function = Callable[..., Any]
 
 _COMMON = {
-    "json": Annotated[bool, typer.Option("--json", metavar=" ", help="One JSON object on stdout.", rich_help_panel="Output")],
+    "json": Annotated[
+        bool, typer.Option("--json", metavar=" ", help="One JSON object on stdout.", rich_help_panel="Output")
+    ],
     "out": Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Also write files there.", rich_help_panel="Output")
     ],

@@ -23,7 +23,10 @@ Row = dict[str, Any]
 
 def _argument(kind: str, text: str) -> Any:
     return typer.Argument(
-        metavar=kind.upper(), help=text, show_default=False, autocompletion=lambda incomplete: known_names(kind, incomplete)
+        metavar=kind.upper(),
+        help=text,
+        show_default=False,
+        autocompletion=lambda incomplete: known_names(kind, incomplete),
     )
 
 
@@ -103,7 +106,9 @@ def clusters(call: Call, id: Annotated[str | None, _argument("cluster", "An id, 
 
 
 @command()
-def schema(call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="chip, cluster, model, plan, ...")]) -> None:
+def schema(
+    call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="chip, cluster, model, plan, ...")]
+) -> None:
     """Print a JSON Schema."""
     records = _records()
     if name.lower() not in records:
@@ -127,8 +132,12 @@ def _records() -> dict[str, type[Record]]:
 @command()
 def support(
     call: Call,
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="All models without it.", show_default=False)] = None,
-    chip: Annotated[str | None, typer.Argument(metavar="CHIP", help="All chips without it.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="All models without it.", show_default=False)
+    ] = None,
+    chip: Annotated[
+        str | None, typer.Argument(metavar="CHIP", help="All chips without it.", show_default=False)
+    ] = None,
 ) -> None:
     """What is answered, at which basis."""
     from .. import api

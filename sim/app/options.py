@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -182,7 +184,9 @@ def scenario_from(
     for name, value in values.items():
         option = known[name]
         if option.path[:2] == _GROUP and len(data["groups"]) > 1:
-            raise InputError(f"--{name}: the scenario has {len(data['groups'])} groups. Say which: --set groups.0.{option.path[-1]}=...")
+            raise InputError(
+                f"--{name}: the scenario has {len(data['groups'])} groups. Say which: --set groups.0.{option.path[-1]}=..."
+            )
         _put(data, option.path, option.read(value))
     if seed is not None:
         data["seed"] = seed
@@ -212,7 +216,7 @@ def _plain(value: Any) -> Any:
 
 
 def _put(data: Any, path: KeyPath, value: Any) -> None:
-    for step, following in zip(path[:-1], path[1:], strict=True):
+    for step, following in pairwise(path):
         if isinstance(data, dict):
             data = data.setdefault(step, [] if isinstance(following, int) else {})
         else:
@@ -230,5 +234,5 @@ def _parsed(data: dict[str, Any], flag_of: dict[str, str]) -> Scenario:
     except InputError as error:
         text = str(error).removeprefix("command line: ")
         key, gap, rest = text.partition(" ")
-        key = key.rstrip(":")
+        key = re.sub(r"^demand\.(tokens|traffic)\.", "demand.", key.rstrip(":"))  # the union's tag is no key
         raise InputError(f"{flag_of.get(key, key)}{gap}{rest}") from None

@@ -49,7 +49,9 @@ def console() -> Console:
     return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
 
 
-def emit(call: Call, document: Mapping[str, Any], screen: RenderableType, files: Mapping[str, str | bytes] | None = None) -> None:
+def emit(
+    call: Call, document: Mapping[str, Any], screen: RenderableType, files: Mapping[str, str | bytes] | None = None
+) -> None:
     """Print the answer once: one JSON object with --json, else the screen; write the files of --out.
 
     Raises InputError if a file cannot be written.
@@ -61,7 +63,10 @@ def emit(call: Call, document: Mapping[str, Any], screen: RenderableType, files:
     if call.json:
         print(text)
         return
-    console().print(screen)
+    if isinstance(screen, str):  # as it is: JSON and file names are not wrapped
+        print(screen)
+    else:
+        console().print(screen)
     if call.out is not None:
         print(f"files: {', '.join(str(call.out / name) for name in written)}")
 
@@ -78,7 +83,7 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
 class Progress:
     """A progress bar on stderr that shows itself only once the work has lasted a second, and leaves nothing behind.
 
-    Called as progress(done, total, what); total 0 = unknown. With stderr not a terminal it stays silent.
+    Called as progress(share done, what). With stderr not a terminal it stays silent.
     """
 
     def __init__(self) -> None:
@@ -86,27 +91,33 @@ class Progress:
         self.bar: Bar | None = None
         self.task: TaskID | None = None
 
-    def __call__(self, done: float, total: float, what: str = "") -> None:
+    def __call__(self, share: float, what: str = "") -> None:
         if self.bar is None:
             if time.monotonic() - self.begin_s < SHOWN_AFTER_S or not sys.stderr.isatty():
                 return
             self._show()
-        assert self.bar is not None and self.task is not None  # noqa: S101
-        self.bar.update(self.task, completed=done, total=total or None, description=what)
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=share, description=what)
 
     def _show(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self.task = self.bar.add_task("", total=None)
+        self.task = self.bar.add_task("", total=1.0)
         self.bar.start()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar is not None:
             self.bar.stop()
-

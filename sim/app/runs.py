@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..result import Result
 
 File = Annotated[
-    str | None, typer.Argument(metavar="SCENARIO", help="A scenario file; flags override what it says.", show_default=False)
+    str | None,
+    typer.Argument(metavar="SCENARIO", help="A scenario file; flags override what it says.", show_default=False),
 ]
 Changes = Annotated[
     list[str] | None,

@@ -66,7 +66,7 @@ def _perfetto(timeline: Timeline, rows: IntArray, name: str) -> bytes:
     from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
     from perfetto.trace_builder.proto_builder import TraceProtoBuilder
 
-    builder = TraceProtoBuilder()
+    builder: Any = TraceProtoBuilder()  # type: ignore[no-untyped-call]
     _describe(builder, timeline, name, TracePacket.SEQ_INCREMENTAL_STATE_CLEARED)
     out_flows: dict[int, list[int]] = {}
     in_flows: dict[int, list[int]] = {}
@@ -147,7 +147,18 @@ def _chrome(timeline: Timeline, rows: IntArray, name: str) -> bytes:
     for flow, earlier, later in _edges(timeline, rows):
         for kind, row, moment in (("s", earlier, start[earlier]), ("f", later, start[later])):
             tid = int(table.queue[row])
-            events.append({"ph": kind, "pid": 1, "tid": tid, "id": flow, "name": "after", "cat": "after", "bp": "e", "ts": moment / 1e3})
+            events.append(
+                {
+                    "ph": kind,
+                    "pid": 1,
+                    "tid": tid,
+                    "id": flow,
+                    "name": "after",
+                    "cat": "after",
+                    "bp": "e",
+                    "ts": moment / 1e3,
+                }
+            )
     for moment, level in zip(*(column.tolist() for column in busy_queues(timeline, rows)), strict=True):
         events.append({"ph": "C", "pid": 1, "name": "busy queues", "ts": moment / 1e3, "args": {"queues": level}})
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}).encode()

@@ -29,7 +29,10 @@ def first_screen(result: Result) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(result.verdict, style="bold" if result.fits else "bold red"), figure_table(result)]
+    parts: list[RenderableType] = [
+        Text(result.verdict, style="bold" if result.fits else "bold red"),
+        figure_table(result),
+    ]
     if result.why:
         parts.append(Text(f"why  {result.why}"))
     if result.breakdown:
@@ -78,7 +81,9 @@ def figure_table(result: Result) -> Table:
         style = BASIS_STYLE.get(figure.basis, "")
         label = split_unit(name)[0] if split_unit(name) else name  # type: ignore[index]
         if figure.value is None:
-            table.add_row(label.replace("_", " "), "unknown", Text(figure.note, style="dim"), Text("unknown", style=style))
+            table.add_row(
+                label.replace("_", " "), "unknown", Text(figure.note, style="dim"), Text("unknown", style=style)
+            )
         else:
             table.add_row(
                 label.replace("_", " "), value_text(figure), interval_text(figure), Text(figure.basis, style=style)
@@ -103,12 +108,47 @@ def interval_text(figure: Figure) -> str:
     return f"{_number(figure.low, figure.unit)} to {_number(figure.high, figure.unit)}"
 
 
+_SCALED = {
+    "s",
+    "bytes",
+    "bytes_per_s",
+    "flops",
+    "flops_per_s",
+    "w",
+    "j",
+    "hz",
+    "usd",
+}  # what `units.text` gives a prefix
+_WRITTEN = {
+    "tokens_per_s": "tokens/s",
+    "requests_per_s": "requests/s",
+    "usd_per_device_hour": "$/device-hour",
+    "kg": "kg CO2e",
+    "h": "h",
+}
+
+
 def _number(value: float, unit: str) -> str:
-    if unit in ("fraction", "1", "share"):
+    if unit in ("fraction", "share"):
         return f"{value:.1%}"
-    if unit in ("", "count") and value == int(value):
-        return f"{value:,.0f}"
-    return units.text(value, unit).replace(" USD", "")
+    if unit == "kwh":
+        scale, prefix = next(
+            (pair for pair in ((1e6, "G"), (1e3, "M"), (1.0, "k")) if abs(value) >= pair[0]), (1e-3, "")
+        )
+        return f"{value / scale:,.3g} {prefix}Wh"
+    if unit in _SCALED:
+        return units.text(value, unit)
+    return f"{_grouped(value)} {_WRITTEN.get(unit, unit.replace('_per_', '/'))}".rstrip()
+
+
+def _grouped(value: float) -> str:
+    """Four digits that count: 0.2714, 1,073, 68,720, 30.84 million."""
+    if abs(value) >= 1e6:
+        scale, word = (
+            (1e12, "trillion") if abs(value) >= 1e12 else (1e9, "billion") if abs(value) >= 1e9 else (1e6, "million")
+        )
+        return f"{value / scale:,.4g} {word}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
 def by_part(breakdown: Mapping[tuple[str, str], float]) -> dict[str, float]:
@@ -130,8 +170,10 @@ def share_table(amounts: Mapping[str, float], unit: str, least: float = 0.005) -
     if whole > 0 and rest > 0.0005 * whole:
         shown["other"] = rest
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, show_edge=False)
-    for justify in ("left", "right", "right", "left"):
-        table.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
     largest = max(shown.values(), default=1.0)
     for name, amount in shown.items():
         label = name.replace("_", " ")

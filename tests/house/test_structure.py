@@ -76,7 +76,9 @@ def test_only_the_catalogue_and_the_line_of_commands_know_pydantic():
 def test_cost_names_no_family_and_no_product():
     families = {path.stem for path in (ROOT / "devices" / "families").glob("*.yaml")}
     chips = {path.stem for path in (ROOT / "devices" / "chips").glob("*.yaml")}
-    words = families | chips | {"nvidia", "cuda", "trainium", "inferentia", "hopper", "ampere", "blackwell", "h100", "a100"}
+    words = (
+        families | chips | {"nvidia", "cuda", "trainium", "inferentia", "hopper", "ampere", "blackwell", "h100", "a100"}
+    )
     pattern = re.compile(rf"(?<![a-z0-9])({'|'.join(sorted(map(re.escape, words)))})(?![a-z0-9])", re.IGNORECASE)
     for path in sorted((PACKAGE / "cost").glob("*.py")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

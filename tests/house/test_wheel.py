@@ -29,7 +29,9 @@ def unpacked(tmp_path_factory):
 def run(site: Path, code: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     environment.pop("GAMBREL_CATALOG", None)
-    done = subprocess.run([sys.executable, "-c", code], cwd=site.parent, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=site.parent, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -37,7 +39,9 @@ def run(site: Path, code: str) -> str:
 def test_the_wheel_carries_every_file_of_the_catalogue(unpacked):
     for part in ("devices", "workloads"):
         here = {path.relative_to(ROOT) for path in (ROOT / part).rglob("*") if path.is_file()}
-        there = {path.relative_to(unpacked / "sim" / "_data") for path in (unpacked / "sim" / "_data" / part).rglob("*")}
+        there = {
+            path.relative_to(unpacked / "sim" / "_data") for path in (unpacked / "sim" / "_data" / part).rglob("*")
+        }
         assert here <= there
 
 

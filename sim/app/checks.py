@@ -1,0 +1,90 @@
+"""`validate`: predict measured rows, print how far off, write the rows with what was predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .command import command
+from .output import Call, Progress, emit
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..evidence.score import Line
+    from ..evidence.validate import Report
+
+LEVELS = ("fitted", "family", "datasheet")
+
+
+@command()
+def validate(
+    call: Call,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, ...")],
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="PATH", help="A CSV file or a folder.", show_default="the tables that are shipped"),
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
+    ] = None,
+    calibration: Annotated[str, typer.Option("--calibration", metavar="NAME", help=" | ".join(LEVELS))] = LEVELS[0],
+    by: Annotated[bool, typer.Option("--by", metavar=" ", help="Show every device, source and model too.")] = False,
+) -> None:
+    """Predict measured rows and score the predictions."""
+    from .. import api
+    from ..evidence.context import Context
+
+    if calibration not in LEVELS:
+        raise InputError(f"--calibration = {calibration!r}: use one of {', '.join(LEVELS)}.")
+    library = call.library()
+    with Progress() as progress:
+        report: Report = api.validate(
+            kind,
+            path or shipped(library.roots),
+            rows=rows,
+            context=Context(library, calibration),  # type: ignore[arg-type]
+            progress=lambda done, total: progress(done / max(total, 1), f"{kind} rows"),
+        )
+    emit(call, report.to_dict(), screen(report, by))
+
+
+def shipped(roots: list[tuple[Path, str]]) -> Path:
+    """The measured tables of the catalogue. Raises InputError if it has none."""
+    for root, _ in roots:
+        for folder in (root / "workloads" / "measured", root / "devices" / "measured"):
+            if any(folder.glob("*.csv")):
+                return folder
+    raise InputError("validate: the catalogue ships no measured table. Give a PATH.")
+
+
+def screen(report: Report, by: bool) -> RenderableType:
+    """Statistics of each table: all rows, and each group with `by`; the floor is one constant a family."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from ..report.tables import columns
+
+    parts: list[Any] = []
+    for table in report.tables:
+        counts = f"{table.predicted:,} of {table.rows:,} rows predicted, {sum(table.excluded.values()):,} do not count"
+        parts.append(Text(f"{table.name}: {counts}", style="bold"))
+        grid = columns("metric", "group", ">rows", ">median", ">mean", ">90% within", ">floor median", ">floor mean")
+        for line in table.lines:
+            if by or line.grouping in ("all", "over sources"):
+                grid.add_row(*_cells(line))
+        parts.append(grid)
+        reasons = [f"{count:,} skipped: {reason}" for reason, count in list(table.skipped.items())[:5]]
+        parts += [Text(reason, style="dim") for reason in reasons]
+    parts += [Text(f"rows written to {path}") for path in report.written]
+    return Group(*parts)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    group = line.group if line.grouping == "all" else f"{line.grouping}: {line.group}"
+    rows = f"{line.n:,}" if line.n == line.counted else f"{line.n:,} of {line.counted:,}"
+    shares = (line.median, line.mean, line.p90, line.floor_median, line.floor_mean)
+    return (line.metric, group, rows, *("" if share != share else f"{share:.1%}" for share in shares))
