@@ -31,12 +31,13 @@ SOFTMAX_PASSES = 16.0  # passes over the scores of unfused attention: mask, scal
 
 
 class Look(NamedTuple):
-    """Sequences of one kind in a pass, as one rank's attention sees them."""
+    """Sequences of one kind in a pass, as one rank's attention sees them: kv keys up to the last query in the mean, `keys` in all."""
 
     decode: bool
     batch: Value
     query: Value
     kv: Value
+    keys: Value
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def look(c: Columns, step: Step) -> Look:
     batch = (c.micro_batch if c.training else step.sequences) / c.attention_dp
     query = step.query_tokens / c.cp
     first = (step.kv_tokens - step.query_tokens) + np.where(c.cp > 1, (step.query_tokens - query) / 2.0, 0.0)
-    return Look(step.phase == "decode", batch, query, first + query)
+    return Look(step.phase == "decode", batch, query, first + query, step.kv_tokens)
 
 
 def layer(p: Pass, block: Block) -> None:
@@ -153,13 +154,14 @@ def softmax_attention(p: Pass, seen: Look, heads: tuple[Value, Value, float], ca
         dims: tuple[Value, ...] = (seen.batch, kv, query_heads, kv_heads, dim, dim, 2.0 * dim)
         p.rows.emit("attention_decode", "attention", dims, stored=p.c.kv)
         return
-    dims = (seen.batch, seen.query, seen.kv, query_heads, kv_heads, dim, float(causal), limit)
+    keys = seen.kv if causal else seen.keys
+    dims = (seen.batch, seen.query, keys, query_heads, kv_heads, dim, float(causal), limit)
     p.rows.emit("attention_prefill", "attention", dims, count=_flag(p.c.flash), stored=p.c.kv)
     plain = _flag(~p.c.flash)
-    scores = seen.batch * query_heads * seen.query * seen.kv
-    p.rows.emit("gemm", "attention", (seen.query, seen.kv, dim, seen.batch * query_heads), count=plain)
+    scores = seen.batch * query_heads * seen.query * seen.keys
+    p.rows.emit("gemm", "attention", (seen.query, seen.keys, dim, seen.batch * query_heads), count=plain)
     p.rows.emit("memory", "attention", (SOFTMAX_PASSES * ACTIVATION_BYTES * scores, 5.0 * scores, 5.0), count=plain)
-    p.rows.emit("gemm", "attention", (seen.query, dim, seen.kv, seen.batch * query_heads), count=plain)
+    p.rows.emit("gemm", "attention", (seen.query, dim, seen.keys, seen.batch * query_heads), count=plain)
 
 
 def _context_traffic(p: Pass, kv_values: Value) -> None:
@@ -242,10 +244,10 @@ def cross_attention(p: Pass, a: CrossAttention) -> None:
     heads, kv_heads = a.heads / c.tp, np.maximum(1.0, a.kv_heads / c.tp)
     project(p, heads * a.head_dim, h)
     for seen in p.looks:
-        source = seen.kv / p.model.decoder_share
+        source = seen.keys / p.model.decoder_share
         if not seen.decode:
             project(p, 2.0 * kv_heads * a.head_dim, h, m=seen.batch * source)
-        there = Look(seen.decode, seen.batch, seen.query, source)
+        there = Look(seen.decode, seen.batch, seen.query, source, source)
         softmax_attention(p, there, (heads, kv_heads, float(a.head_dim)), False, 0.0)
     project(p, h, heads * a.head_dim)
 
@@ -263,9 +265,7 @@ def dense(p: Pass, width: float, gated: bool, *, part: str = "ffn", tp: Column |
 def moe(p: Pass, m: Moe) -> None:
     """Router, dispatch, the experts of this rank, combine; shared experts beside them are split over tp."""
     c, h = p.c, p.model.hidden
-    own = (
-        p.tokens * c.expert_tp / np.where(c.ep > 1, c.tp, c.expert_tp)
-    )  # tokens that only this rank (its expert_tp group) holds
+    own = p.tokens * c.expert_tp / c.tp  # tokens that this rank and its expert_tp group see
     p.rows.emit("gemm", "router", (own, float(m.experts), h, 1.0))
     p.rows.emit("memory", "router", (own * (8.0 * m.experts + 8.0 * m.topk), 6.0 * own * m.experts, 4.0))
     rows = own * m.topk
@@ -273,7 +273,7 @@ def moe(p: Pass, m: Moe) -> None:
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
     split = _flag(c.ep > 1)
     p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0), count=2.0 * split)
-    sharded = _flag((c.expert_tp > 1) & (c.tp > 1))
+    sharded = _flag(c.expert_tp > 1)
     p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * own * h, c.expert_tp, 1.0, 1.0), count=sharded)
     matrices = 3.0 if m.gated else 2.0
     dims = (

@@ -154,7 +154,7 @@ def _ffn_activations(model: Model, c: Columns, block: Block, tokens: Column, inp
     if isinstance(ffn, Dense):
         return 2.0 * inputs + (3.0 if ffn.gated else 2.0) * ACTIVATION_BYTES * tokens * ffn.width / c.tp
     if isinstance(ffn, Moe):
-        own = tokens * c.expert_tp / np.where(c.ep > 1, c.tp, c.expert_tp)
+        own = tokens * c.expert_tp / c.tp
         rows, wide = own * ffn.topk, 3.0 if ffn.gated else 2.0
         routed = (
             ACTIVATION_BYTES * rows * (2.0 * model.hidden + wide * ffn.width / c.expert_tp) + 8.0 * own * ffn.experts

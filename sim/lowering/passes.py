@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..catalog.models import Block, Model
 from ..catalog.plans import Plan
-from .blocks import ACTIVATION_BYTES, Look, Pass, layer, look
+from .blocks import ACTIVATION_BYTES, Pass, layer, look
 from .kernels import EMBEDDING, HEAD, SEND, STEP, Kernels, concatenate
 from .kinds import KIND_IDS, PART_IDS, PHASE_IDS
 from .rows import Rows
@@ -64,7 +64,7 @@ def _pass(rows: Rows, c: Columns, model: Model, steps: Sequence[Step], block: Bl
         scale = model.decoder_share if two_sided and step.phase != "decode" else 1.0
         scaled = step._replace(query_tokens=step.query_tokens * scale, kv_tokens=step.kv_tokens * scale)
         seen = look(c, scaled)
-        looks.append(Look(*seen))
+        looks.append(seen)
         tokens = tokens + seen.batch * seen.query
     return Pass(rows, c, model, tokens, tuple(looks), steps[0].skew)
 

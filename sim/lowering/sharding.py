@@ -15,7 +15,7 @@ from .kernels import DTYPE_IDS
 
 Column = NDArray[np.float64]
 Ids = NDArray[np.int16]
-RECOMPUTE = {"none": 0, "selective": 1, "full": 2}
+RECOMPUTE = {"auto": 0, "none": 0, "selective": 1, "full": 2}
 SHARDING = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 
 

@@ -1,0 +1,102 @@
+"""What must be held, each part against its closed form."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.catalog.library import default_library
+from sim.catalog.plans import Dtypes, Plan
+from sim.lowering import parameters, serving_footprint, training_footprint
+from tests.lowering.test_flops import gpt
+
+LIBRARY = default_library()
+
+
+def of(model, seq_len=2048, **plan):
+    return training_footprint(model, [Plan(recompute=plan.pop("recompute", "none"), **plan)], seq_len).parts()
+
+
+def test_mixed_precision_adam_holds_eighteen_bytes_for_each_parameter():
+    model = gpt(8, 1024, 8)
+    parts, n = of(model, sharding="none"), parameters(model)
+    assert parts["weights"] == pytest.approx(2 * n)
+    assert parts["gradients"] == pytest.approx(4 * n)
+    assert parts["optimizer"] == pytest.approx(12 * n)
+
+
+@pytest.mark.parametrize(
+    ("sharding", "shared"),
+    [
+        ("none", ()),
+        ("zero1", ("optimizer",)),
+        ("zero2", ("optimizer", "gradients")),
+        ("zero3", ("optimizer", "gradients", "weights")),
+    ],
+)
+def test_each_level_of_zero_shards_one_part_more(sharding, shared):
+    model = gpt(8, 1024, 8)
+    whole, parts = of(model, sharding="none"), of(model, sharding=sharding, dp=8, global_batch=8)
+    for name in ("optimizer", "gradients", "weights"):
+        assert parts[name] == pytest.approx(whole[name] / (8 if name in shared else 1))
+
+
+@given(tp=st.sampled_from([1, 2, 4, 8]), layers=st.integers(1, 24), unfused=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_activations_are_those_of_korthikanti_et_al_without_dropout_masks(tp, layers, unfused):
+    s, b, h, a = 2048, 2, 1024, 8
+    model = gpt(layers, h, a)
+    parts = of(model, s, tp=tp, micro_batch=b, global_batch=b, flash_attention=not unfused, sequence_parallel=True)
+    layer = s * b * h * (8 + 24) / tp + unfused * 5 * a * s**2 * b / tp
+    assert parts["activations"] == pytest.approx(layers * layer)
+
+
+def test_full_recomputation_keeps_the_input_of_each_layer():
+    parts = of(gpt(12, 1024, 8), recompute="full")
+    assert parts["activations"] == 12 * 2 * 2048 * 1024
+
+
+def test_the_first_of_p_stages_holds_p_micro_batches():
+    model = gpt(16, 1024, 8, vocab=64)
+    one = of(model, global_batch=32)["activations"]
+    assert of(model, pp=4, global_batch=32)["activations"] == pytest.approx(one)  # a quarter of the layers, four times
+    assert of(model, pp=4, global_batch=2)["activations"] == pytest.approx(one / 2)
+    assert of(model, pp=4, virtual_stages=2, global_batch=32)["activations"] == pytest.approx(one * (1 + 3 / 8))
+
+
+def test_the_logits_of_a_large_vocabulary_can_make_the_last_stage_the_fullest():
+    wide = gpt(4, 512, 8, vocab=500_000)
+    found = training_footprint(wide, [Plan(pp=4, recompute="full", global_batch=1)], 8192)
+    assert found.stage[0] == 3
+
+
+@given(tp=st.sampled_from([1, 2, 4, 8]), pp=st.sampled_from([1, 2, 4]))
+@settings(max_examples=20, deadline=None)
+def test_shards_of_the_optimizer_sum_to_the_whole_plus_what_is_replicated(tp, pp):
+    model = gpt(8, 1024, 8)
+    whole = of(model, sharding="zero1")["optimizer"]
+    shard = of(model, tp=tp, pp=pp, sharding="zero1")["optimizer"]
+    assert shard * tp * pp >= whole * 0.999
+    assert shard <= whole
+
+
+def test_the_kv_cache_of_a_token_is_that_of_the_published_shapes():
+    llama = serving_footprint(
+        LIBRARY.model("llama-3.1-70b"), [Plan(), Plan(tp=8), Plan(tp=16), Plan(dtypes=Dtypes(kv_cache="fp8"))], 1
+    )
+    assert llama.kv_per_token.tolist() == [
+        327680.0,
+        40960.0,
+        40960.0,
+        163840.0,
+    ]  # 2 x 80 layers x 8 heads x 128 x 2 bytes
+    deepseek = serving_footprint(LIBRARY.model("deepseek-v3"), [Plan(), Plan(tp=8)], 1)
+    assert np.all(deepseek.kv_per_token == 576 * 61 * 2)  # a latent cache is whole on each rank
+
+
+def test_weights_of_a_serving_rank_are_as_the_checkpoint_stores_them():
+    model = LIBRARY.model("llama-3.1-70b")
+    found = serving_footprint(model, [Plan(), Plan(dtypes=Dtypes(weights="fp8"))], 1)
+    n, ends = parameters(model), 2 * model.vocab * model.hidden
+    assert found.weights[0] == pytest.approx(2 * n)
+    assert found.weights[1] == pytest.approx(n + ends, rel=1e-3)  # the ends stay in 16 bits

@@ -1,0 +1,69 @@
+"""What `train` answers: the published run, money and energy, and what is unknown."""
+
+import pytest
+
+from sim import api
+from sim.catalog.plans import Plan
+from sim.catalog.scenarios import Economy, Group, Scenario, TokenBudget
+from sim.errors import Infeasible, InputError
+
+
+def scenario(cluster="dgx-h100", devices=16384, economy=None, **plan):
+    chosen = Plan(**{"tp": 8, "pp": 16, "global_batch": 2048, **plan})
+    group = Group(role="train", model="llama-3.1-405b", cluster=cluster, devices=devices, plan=chosen)
+    return Scenario(groups=(group,), demand=TokenBudget(seq_len=8192, tokens=15.6e12), economy=economy or Economy())
+
+
+@pytest.mark.parametrize("cluster", ["dgx-h100", "trn2", "mi300x", "tpu-v5p", "gb200-nvl72"])
+def test_the_published_run_is_answered_on_every_chip_family(cluster):
+    result = api.train(scenario(cluster))
+    assert result.fits
+    assert 0.02 < result["mfu"].value < 0.7
+    assert result["days"].value * 86400 == pytest.approx(result["steps"].value * result["step_time"].value)
+    assert sum(result.breakdown.values()) == pytest.approx(result["step_time"].value)
+    assert sum(result.memory.values()) == pytest.approx(result["memory_per_device"].value)
+    assert all(figure.basis for figure in result.figures.values())
+
+
+def test_device_hours_are_devices_times_the_run():
+    result = api.train(scenario())
+    assert result["device_hours"].value == pytest.approx(16384 * result["days"].value * 24)
+    assert result["cost"].value == pytest.approx(result["device_hours"].value * result["usd_per_device_hour"].value)
+
+
+def test_spares_of_a_rack_are_paid_for_and_shown():
+    result = api.train(scenario("gb200-nvl72"))
+    assert result["devices"].value == 16384
+    assert result["devices_paid"].value == 16384 * 72 / 64
+
+
+def test_a_figure_without_its_fact_is_unknown_and_stops_no_other():
+    result = api.train(scenario())
+    assert result["carbon"].value is None and "--kg-co2-per-kwh" in result["carbon"].note
+    known = api.train(scenario(economy=Economy(kg_co2_per_kwh=0.4, usd_per_device_hour=2.0)))
+    assert known["carbon"].value == pytest.approx(0.4 * known["energy"].value)
+    assert known["cost"].value == pytest.approx(2.0 * known["device_hours"].value)
+
+
+def test_recomputation_is_as_little_as_memory_asks_for():
+    result = api.train(scenario(sharding="zero1"))
+    assert result["memory_per_device"].value <= result["memory_capacity"].value
+    roomy = api.train(scenario("mi300x"))
+    assert roomy["hfu"].value <= roomy["mfu"].value * 1.001  # nothing is computed twice, causal tiles are skipped
+
+
+def test_what_does_not_fit_says_by_how_much_and_what_helps():
+    result = api.train(scenario(devices=128, tp=8, pp=1, recompute="full", sharding="none"))
+    assert not result.fits
+    assert "does not fit" in result.verdict and "over" in result.verdict and "zero3" in result.verdict
+
+
+def test_an_illegal_plan_and_a_cluster_too_small_are_refused():
+    with pytest.raises(InputError, match=r"does not divide"):
+        api.train(scenario(tp=7))
+    with pytest.raises(Infeasible, match=r"joins 24 at most"):
+        api.train(scenario("mtia-2i-chassis", devices=128 * 16))
+
+
+def test_an_answer_is_the_same_every_time():
+    assert api.train(scenario()).to_dict() == api.train(scenario()).to_dict()

@@ -1,0 +1,80 @@
+"""The price of a step, held against the executors, closed forms and itself."""
+
+import numpy as np
+import pytest
+
+from sim.catalog.library import default_library
+from sim.catalog.plans import Plan
+from sim.catalog.targets import target
+from sim.engine import run
+from sim.training import price, step_schedule
+from tests.lowering.test_flops import gpt
+
+LIBRARY = default_library()
+H100 = target(LIBRARY, "dgx-h100", "megatron", "train")
+LLAMA = LIBRARY.model("llama-3.1-8b")
+PLANS = [
+    Plan(tp=tp, pp=pp, dp=8, micro_batch=1, global_batch=128, virtual_stages=v, recompute=recompute, sharding=sharding)
+    for tp in (1, 8)
+    for pp, v in ((1, 1), (4, 1), (4, 2))
+    for recompute in ("none", "full")
+    for sharding in ("zero1", "zero3")
+]
+
+
+def test_a_batch_of_plans_costs_what_each_costs_alone():
+    together = price(LLAMA, PLANS, H100, 4096)
+    for index, plan in enumerate(PLANS):
+        alone = price(LLAMA, [plan], H100, 4096)
+        assert together.step_s[index] == alone.step_s[0]
+        assert together.memory_bytes[index] == alone.memory_bytes[0]
+        assert together.joules[index] == pytest.approx(alone.joules[0])
+
+
+@pytest.mark.parametrize("plan", [p for p in PLANS if p.pp > 1])
+def test_simpy_and_the_compiled_executor_agree_on_a_real_step(plan):
+    schedule = step_schedule(LLAMA, plan, H100, 4096)
+    slow, fast = run(schedule, executor="simpy"), run(schedule, executor="compiled")
+    assert np.array_equal(slow.end_s, fast.end_s) and np.array_equal(slow.start_s, fast.start_s)
+    priced = price(LLAMA, [plan], H100, 4096)
+    outside = priced.step_s[0] - fast.makespan_s
+    assert outside >= H100.stack.step_host_s  # what is left is the optimizer, its traffic and the host
+
+
+def test_the_parts_of_a_step_sum_to_it():
+    priced = price(LLAMA, PLANS, H100, 4096)
+    assert priced.parts.sum(axis=(1, 2)) == pytest.approx(priced.step_s, rel=1e-9)
+    assert np.all(priced.low_s <= priced.step_s) and np.all(priced.step_s <= priced.high_s)
+
+
+def test_the_bubble_of_equal_stages_is_p_minus_one_micro_batches():
+    model = gpt(32, 4096, 32, vocab=1024)
+    from sim.lowering.kinds import PART_IDS
+
+    priced = price(model, [Plan(pp=8, dp=1, global_batch=64, recompute="none")], H100, 2048)
+    bubble = priced.parts[0, PART_IDS["bubble"]].sum()
+    work = priced.parts[0].sum() - bubble
+    assert bubble / work == pytest.approx(7 / 64, rel=0.15)  # the two ends make stages unequal, sends take their time
+
+
+def test_interleaving_shrinks_the_bubble():
+    plain, chunked = price(LLAMA, [PLANS[4].with_(pp=4), PLANS[4].with_(pp=4, virtual_stages=4)], H100, 4096).step_s
+    assert chunked < plain
+
+
+def test_recomputation_costs_time_and_saves_memory():
+    plan = Plan(tp=1, dp=8, global_batch=64)
+    priced = price(LLAMA, [plan.with_(recompute="none"), plan.with_(recompute="full")], H100, 8192)
+    assert priced.step_s[1] == pytest.approx(priced.step_s[0] * 4 / 3, rel=0.06)
+    assert priced.memory_bytes[1] < priced.memory_bytes[0] / 1.3
+
+
+@pytest.mark.parametrize("cluster", ["dgx-h100", "tpu-v5p", "trn2", "mi300x", "hls-gaudi2"])
+def test_a_step_never_gets_slower_when_the_chip_gets_better(cluster):
+    base = target(LIBRARY, cluster, None, "train")
+    plan = Plan(tp=4, dp=8, global_batch=64, recompute="none")
+    before = price(LLAMA, [plan], base, 4096).step_s[0]
+    memory = base.chip.memory.with_(bandwidth_bytes_per_s=2 * base.chip.memory.bandwidth_bytes_per_s)
+    tiers = tuple(tier.with_(bandwidth_bytes_per_s=2 * tier.bandwidth_bytes_per_s) for tier in base.cluster.tiers)
+    better = base._replace(chip=base.chip.with_(memory=memory), cluster=base.cluster.with_(tiers=tiers))
+    assert price(LLAMA, [plan], better, 4096).step_s[0] <= before * (1 + 1e-9)
