@@ -23,7 +23,7 @@ FORMATS = {
     "half": ("fp16", "fp16"),
     "float16": ("fp16", "fp16"),
     "fp8": ("fp8", "fp8"),
-    "fp8_block": ("fp8_block", "fp8_block"),
+    "fp8_block": ("fp8", "fp8_block"),
     "nvfp4": ("fp4", "fp4"),
     "int8": ("int8", "int8"),
     "int8_wo": ("bf16", "int8"),
@@ -86,11 +86,7 @@ def _formats(table: Table, column: str, reason: list[str]) -> tuple[FloatArray, 
         if label not in FORMATS:
             reason[index] = reason[index] or f"format {label!r} is not known"
     pairs = [FORMATS.get(label, ("bf16", "bf16")) for label in labels]
-    return np.array([_id(a) for a, _ in pairs]), np.array([_id(b) for _, b in pairs])
-
-
-def _id(name: str) -> int:
-    return DTYPE_IDS.get(name, DTYPE_IDS[name.partition("_")[0]])
+    return np.array([DTYPE_IDS[a] for a, _ in pairs]), np.array([DTYPE_IDS[b] for _, b in pairs])
 
 
 def _positive(table: Table, names: Sequence[str]) -> dict[str, FloatArray]:
@@ -122,6 +118,16 @@ def _kernels(kinds: FloatArray, dtype: FloatArray, stored: FloatArray, dims: Seq
         owner=np.zeros(n, dtype=np.int32),
         site=np.zeros(n, dtype=np.int16),
     )
+
+
+def collectives(names: Sequence[str], dims: FloatArray) -> Kernels:
+    """Collectives by name (`all_reduce`, ...) and dims[n, 4]: bytes, ranks, stride, skew. Raises Skip for an unknown name."""
+    for name in names:
+        if name not in KIND_IDS:
+            raise Skip(f"collective {name!r} is not known")
+    kinds = np.array([KIND_IDS[name] for name in names], dtype=np.float64)
+    format_ids = np.full(len(names), DTYPE_IDS["bf16"])
+    return _kernels(kinds, format_ids, format_ids, list(dims.T))
 
 
 def _of_kind(table: Table, kind: str) -> FloatArray:
@@ -174,7 +180,7 @@ def _moe(table: Table, reason: list[str]) -> Kernels:
             reason[index] = reason[index] or f"routing {label!r} is not known"
     matrices = np.where(nongated(table), 2.0, 3.0)
     rows, local = d["tokens"] * d["topk"] / d["ep"], d["experts"] / d["ep"]
-    shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, d["topk"], 1.0 / d["ep"])
+    shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, d["tokens"], 1.0 / d["ep"])
     return _kernels(_of_kind(table, "moe"), dtype, stored, shape)
 
 

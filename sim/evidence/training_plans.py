@@ -18,10 +18,9 @@ LORA_RANK = 16
 
 
 class Layout(NamedTuple):
-    """plans: the row's, or one for each recomputation that an unstated one may be, cheapest first. scale: the row's global
-    batch over the plan's (1 unless the printed one is no multiple of micro_batch * dp)."""
+    """A plan, and the row's global batch over the plan's (1 unless the printed one is no multiple of micro_batch * dp)."""
 
-    plans: tuple[Plan, ...]
+    plan: Plan
     scale: float
 
 
@@ -52,14 +51,14 @@ def layout_of(row: Row, model: Model, chip: Chip, year: int) -> Layout:
         global_batch=planned,
         sharding=sharding_of(row, chip),  # type: ignore[arg-type]
         shard_degree=_shard_degree(row, dp * cp),
+        recompute=_recompute(row),  # type: ignore[arg-type]
         sequence_parallel=_sequence_parallel(row, year),
         flash_attention=_flash(row, year),
         trainable="lora" if lora else "all",
         lora_rank=LORA_RANK if lora else 0,
         dtypes=dtypes_of(row),
     )
-    plans = tuple(plan.with_(recompute=name) for name in _recompute(row))
-    return Layout(plans, 1.0 if batch is None else batch / planned)
+    return Layout(plan, 1.0 if batch is None else batch / planned)
 
 
 def _micro_batch(row: Row, chip: Chip, degrees: tuple[int, int], per_rank: int, seq_len: int) -> int:
@@ -109,16 +108,14 @@ def _flash(row: Row, year: int) -> bool:
     return year > UNFUSED_UNTIL
 
 
-def _recompute(row: Row) -> tuple[str, ...]:
-    """Stated recomputation; `minimal` keeps all products, offloading one tensor recomputes the rest; unstated: whichever fits."""
+def _recompute(row: Row) -> str:
+    """Stated recomputation; `minimal` keeps all products, offloading one tensor recomputes the rest; unstated: as memory asks."""
     text = row.text("recompute").lower()
     if text in ("none", "selective", "full"):
-        return (text,)
+        return text
     if text == "minimal":
-        return ("selective",)
-    if text.startswith("offload"):
-        return ("full",)
-    return ("none", "selective", "full")
+        return "selective"
+    return "full" if text.startswith("offload") else "auto"
 
 
 def dtypes_of(row: Row) -> Dtypes:

@@ -16,11 +16,12 @@ from ..errors import UnknownFigure
 from ..lowering import Step, check, kernels, model_flops
 from ..lowering.kinds import KIND_IDS, PHASE_IDS
 from ..training import Priced, price
+from ..training.memory import settled
 from .context import Context
 from .predictions import Answer, Predictions, Progress, answered, collect
 from .row_models import model_of
 from .tables import Row, Table
-from .training_plans import Layout, cluster_for, layout_of
+from .training_plans import cluster_for, layout_of
 from .training_sources import Source, source_of
 
 THIS_YEAR = 2026  # of rows that state none and whose source is not listed: current software
@@ -31,7 +32,8 @@ class Case(NamedTuple):
 
     model: Model
     target: Target
-    layout: Layout
+    plan: Plan
+    scale: float
     source: Source
     devices: int
     seq_len: int
@@ -71,10 +73,10 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     devices, seq_len = row.need("num_devices"), row.need("seq_len")
     source = source_of(row.text("source"), row.text("notes"))
     layout = layout_of(row, model, chip, row.count("year") or int(source.year or THIS_YEAR))
-    for plan in layout.plans:
-        check(model, plan, training=True)
-    target = _target(context, chip, cluster_for(row, chip, layout.plans[0]), source, row)
-    return Case(model, target, layout, source, devices, seq_len)
+    check(model, layout.plan, training=True)
+    target = _target(context, chip, cluster_for(row, chip, layout.plan), source, row)
+    plan = settled(model, layout.plan, target, float(seq_len))
+    return Case(model, target, plan, layout.scale, source, devices, seq_len)
 
 
 def _target(context: Context, chip: Chip, cluster: Cluster, source: Source, row: Row) -> Target:
@@ -86,42 +88,32 @@ def _target(context: Context, chip: Chip, cluster: Cluster, source: Source, row:
 def _price(cases: list[Case]) -> list[Answer | str]:
     """Answers of rows with one model on one target."""
     first = cases[0]
-    plans = [plan for case in cases for plan in case.layout.plans]
     try:
-        priced = price(first.model, plans, first.target, float(first.seq_len))
+        priced = price(first.model, [case.plan for case in cases], first.target, float(first.seq_len))
     except UnknownFigure as error:
         return [f"{error.key} is unknown"] * len(cases)
-    answers: list[Answer | str] = []
-    start = 0
-    for case in cases:
-        answers.append(_answer(case, priced, start))
-        start += len(case.layout.plans)
-    return answers
+    return [_answer(case, priced, index) for index, case in enumerate(cases)]
 
 
-def _answer(case: Case, priced: Priced, start: int) -> Answer:
-    """The first of the row's plans that fits the chip, or the last one."""
-    capacity, plans = case.target.chip.memory.capacity_bytes, case.layout.plans
-    held = priced.memory_bytes[start : start + len(plans)]
-    at = next((i for i, bytes_held in enumerate(held) if bytes_held <= capacity), len(plans) - 1)
-    plan, row = plans[at], start + at
-    step = float(priced.step_s[row])
+def _answer(case: Case, priced: Priced, index: int) -> Answer:
+    plan, chip = case.plan, case.target.chip
+    step, held = float(priced.step_s[index]), float(priced.memory_bytes[index])
     rate = (plan.global_batch or 1) * case.seq_len / step / case.devices
     counted = rate * flops_per_token(case.model, case.seq_len, case.source)
     useful = rate * flops_per_token(case.model, case.seq_len, case.source._replace(counts="model"))
     dtype = str(plan.dtypes.weights) if case.source.peak == "own" else "bf16"
     return Answer(
         {
-            "step_time_s": step * case.layout.scale,
+            "step_time_s": step * case.scale,
             "tokens_per_s_per_device": rate,
             "tflops_per_device": counted / 1e12,
-            "mfu_pct": 100.0 * useful / case.target.chip.matmul_flops_per_s(dtype),
-            "memory_gb_per_device": float(held[at]) / 1e9,
+            "mfu_pct": 100.0 * useful / chip.matmul_flops_per_s(dtype),
+            "memory_gb_per_device": held / 1e9,
         },
-        BASES[int(priced.basis[row])],
-        float(priced.low_s[row]) / step,
-        float(priced.high_s[row]) / step,
-        fits=bool(held[at] <= capacity),
+        BASES[int(priced.basis[index])],
+        float(priced.low_s[index]) / step,
+        float(priced.high_s[index]) / step,
+        fits=held <= chip.memory.capacity_bytes,
     )
 
 

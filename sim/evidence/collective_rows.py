@@ -1,0 +1,103 @@
+"""Rows of collectives over several nodes -> one or two collective kernels on the cluster that the row describes."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from ..catalog.chips import Chip
+from ..catalog.clusters import Cluster, Dim, Tier
+from ..catalog.library import cluster_of
+from .context import Context
+from .kernel_rows import collectives, price
+from .predictions import Answer, Predictions, Progress, predict_rows
+from .tables import Row, Skip, Table
+
+RACK = 16  # a scale-up domain above this is a rack, whose trays are not its limits
+TOP_K, TOP_GROUPS = 8, 4  # experts of a token, and nodes that they may lie on, where the notes do not say
+
+
+def predict(table: Table, context: Context, progress: Progress) -> Predictions:
+    """Bus bandwidth as nccl-tests defines it [GB/s] and time [us] of every row."""
+    return predict_rows(table, lambda row: _answer(row, context), progress)
+
+
+def _answer(row: Row, context: Context) -> Answer:
+    chip = context.chip(row.text("device"))
+    devices, nodes, size = row.need("num_devices"), row.count("nodes") or 1, row.number("bytes")
+    if size is None:
+        raise Skip("bytes is not stated")
+    op = row.text("op")
+    steps = _expert_steps(row, size, (devices, nodes)) if op.startswith("moe_") else [(op, size, devices, 1)]
+    ranks = float(chip.ranks)  # one rank of each chip takes part; the others do the same beside it
+    kernels = collectives(
+        [name for name, *_ in steps],
+        np.array([(moved, float(n), stride * ranks, 1.0) for _, moved, n, stride in steps]),
+    )
+    stack = context.stack("nccl" if chip.family == "gpu" else "", context.family(chip).default_stack)
+    packed = context.machine(chip, stack, cluster_for(row, chip, devices, nodes))
+    times, low, high, basis = price(kernels, packed)
+    slowest = int(np.argmax(times))  # the steps of an expert exchange run as a pipeline
+    seconds = float(times[slowest])
+    carried = steps[0][1] if op.startswith("moe_") else _bus_factor(row, chip, op, devices) * size
+    first = float(low[slowest]) / seconds, float(high[slowest]) / seconds
+    return Answer(
+        {"busbw_gb_s": carried / seconds / 1e9, "time_us": seconds * 1e6},
+        basis[slowest],
+        1.0 / first[1],
+        1.0 / first[0],
+    )
+
+
+def _bus_factor(row: Row, chip: Chip, op: str, n: int) -> float:
+    """Bus bandwidth over bytes / time; the published TPU figures count 1.5."""
+    if chip.family == "tpu":
+        return 1.5
+    return (2.0 if op == "all_reduce" else 1.0) * (n - 1) / n
+
+
+def _expert_steps(row: Row, size: float, sizes: tuple[int, int]) -> list[tuple[str, float, int, int]]:
+    """An expert exchange sends each token once to each node that it needs, and there once to each chip. `size`: bytes of one
+    rank's tokens. First the step whose rate is published: between nodes if there are several, else inside the node."""
+    devices, nodes = sizes
+    notes = row.text("notes")
+    stated = [re.search(pattern, notes) for pattern in (r"top-(\d+) experts", r"top-(\d+) groups")]
+    topk, groups = (int(m[1]) if m else default for m, default in zip(stated, (TOP_K, TOP_GROUPS), strict=True))
+    within, reach = devices // nodes, min(nodes, groups)
+    inside = ("all_to_all", size * _distinct(within * reach, topk), within, 1)
+    return [inside] if nodes == 1 else [("all_to_all", size * _distinct(reach, topk), nodes, within), inside]
+
+
+def _distinct(places: int, draws: int) -> float:
+    """Expected number of different places among so many even draws."""
+    return places * (1.0 - (1.0 - 1.0 / places) ** draws)
+
+
+def cluster_for(row: Row, chip: Chip, devices: int, nodes: int) -> Cluster:
+    """The chip's own ports, with the row's chips in a node, its network rate and its torus where it states them."""
+    cluster = cluster_of(chip)
+    inner, outer = cluster.tiers[0], cluster.tiers[1:]
+    torus = re.search(r"\b(\d+)x(\d+)x(\d+)\b", row.text("system"))
+    changed: dict[str, object] = {}
+    if inner.kind == "torus" and torus:
+        dims = tuple(Dim(size=int(n), wrap=int(n) > 2) for n in torus.groups())
+        changed = {"dims": dims, "size": math.prod(dim.size for dim in dims)}
+    elif (inner.size or 0) <= RACK and devices // nodes < (inner.size or 0):
+        changed = {"size": devices // nodes}
+    rate = network_rate(row.text("network"), devices // nodes)
+    if rate and outer:
+        outer = (*outer[:-1], Tier.model_validate({**dict(outer[-1]), "bandwidth_bytes_per_s": rate}))
+    inner = Tier.model_validate({**dict(inner), **changed})
+    name = re.sub(r"[^a-z0-9]+", "-", f"{cluster.id} {row.text('system')} {devices} {nodes}".lower()).strip("-")
+    return cluster.with_(id=name[:80], tiers=(inner, *outer))
+
+
+def network_rate(text: str, per_node: int) -> float | None:
+    """Bytes/s of a chip into the network: `400 Gb/s a GPU`, `16x100 Gb/s a node`; None if not stated."""
+    each = re.search(r"(\d+) Gb/s[^;,]* a GPU", text)
+    if each:
+        return float(each[1]) * 1e9 / 8.0
+    whole = re.search(r"(\d+)x(\d+) Gb/s[^;,]* a node", text)
+    return float(whole[1]) * float(whole[2]) * 1e9 / 8.0 / per_node if whole else None
