@@ -39,9 +39,8 @@ def active_parameters(model: Model) -> float:
         if isinstance(block.ffn, EmbeddingBags):
             parts["tables"] *= min(1.0, block.ffn.lookups / block.ffn.rows)
         total += block.layers * sum(parts.values())
-    outer = embedding_parameters(model)
-    head = outer["embedding"] if model.tied and model.head == "tokens" else outer["head"]
-    return total + head + outer["norm"]
+    head = _table(model) if model.head == "tokens" else 0
+    return total + head + embedding_parameters(model)["norm"]
 
 
 def mtp_parameters(model: Model) -> float:
@@ -66,16 +65,20 @@ def block_parameters(block: Block, model: Model) -> dict[str, float]:
 
 def embedding_parameters(model: Model) -> dict[str, float]:
     """Parameters outside the layers by part: embedding (with position table and factorised projection), head, norm."""
-    width = model.embedding_width or model.hidden
-    projection = width * model.hidden if width != model.hidden else 0
-    positions = (model.max_positions or 0) * width if model.learned_positions else 0
+    positions = (model.max_positions or 0) * (model.embedding_width or model.hidden) if model.learned_positions else 0
     untied = model.head == "tokens" and not model.tied
     stacks = {block.side: block for block in model.blocks if block.mixer is not None}
     return {
-        "embedding": float(model.vocab * width + positions + projection),
-        "head": float(model.vocab * width + projection) if untied else 0.0,
+        "embedding": float(_table(model) + positions),
+        "head": float(_table(model)) if untied else 0.0,
         "norm": float(sum(_norm(block, model.hidden) for block in stacks.values())),
     }
+
+
+def _table(model: Model) -> int:
+    """Weights between tokens and hidden values: one matrix, or a narrow one and its projection."""
+    width = model.embedding_width or model.hidden
+    return model.vocab * width + (width * model.hidden if width != model.hidden else 0)
 
 
 def _norm(block: Block, hidden: int) -> int:

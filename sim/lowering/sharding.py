@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,58 +79,64 @@ class Columns:
 
 def columns(model: Model, plans: Sequence[Plan], training: bool) -> Columns:
     """Plans as columns. `dp` must be set where it matters; null counts as 1."""
-
-    def number(values: Iterable[float]) -> Column:
-        return np.fromiter(values, dtype=np.float64)
-
-    tp, ep = number([p.tp for p in plans]), number([p.ep for p in plans])
-    dp, cp = number([p.dp or 1 for p in plans]), number([p.cp for p in plans])
-    attention_dp = number([p.attention_dp for p in plans])
-    left = np.where(ep > 1, 1.0, tp) if training else np.maximum(1.0, tp * attention_dp / ep)
-    expert_tp = np.where([p.expert_tp is None for p in plans], left, number([p.expert_tp or 1 for p in plans]))
-    formats = [_formats(model, plan, training) for plan in plans]
-
-    def ids(index: int) -> Ids:
-        return np.array([DTYPE_IDS[f[index]] for f in formats], dtype=np.int16)
-
-    stored_bytes = number(
-        [2.0 if training and p.trainable == "all" else _BYTES[f[0]] for p, f in zip(plans, formats, strict=True)]
-    )
-    state = number([{"fp32": 8.0, "bf16": 4.0, "fp8": 2.0, "int8": 2.0}[p.dtypes.optimizer] for p in plans])
-    momentum = np.where([p.optimizer == "adam" for p in plans], 1.0, 0.5)
     return Columns(
         n=len(plans),
         training=training,
-        tp=tp,
-        pp=number([p.pp for p in plans]),
-        dp=dp,
-        cp=cp,
-        ep=ep,
-        expert_tp=expert_tp,
-        attention_dp=attention_dp,
-        micro_batch=number([p.micro_batch for p in plans]),
-        virtual_stages=number([p.virtual_stages for p in plans]),
-        shard=np.minimum(number([p.shard_degree or 1e18 for p in plans]), dp * cp),
-        sequence_parallel=np.array([p.sequence_parallel and p.tp > 1 for p in plans]),
-        flash=np.array([p.flash_attention for p in plans]),
-        recompute=np.array([RECOMPUTE[p.recompute] for p in plans], dtype=np.int16),
-        recompute_share=number([p.recompute_layers for p in plans]),
-        sharding=np.array([SHARDING[p.sharding] for p in plans], dtype=np.int16),
-        offload=np.array([p.offload == "optimizer" for p in plans]),
-        global_batch=number([p.global_batch or p.micro_batch * (p.dp or 1) for p in plans]),
-        lora_rank=number([p.lora_rank for p in plans]),
-        frozen=np.array([p.trainable == "lora" for p in plans]),
-        linear=ids(0),
-        linear_in=ids(1),
-        attention=ids(2),
-        attention_in=ids(3),
-        experts=ids(4),
-        experts_in=ids(5),
-        kv=ids(6),
-        gradient_bytes=number([4.0 if p.dtypes.gradients == "fp32" else 2.0 for p in plans]),
-        optimizer_bytes=state * momentum + 4.0,  # moments and the fp32 master copy
-        parameter_bytes=stored_bytes,
+        **_degrees(plans, training),
+        **_choices(plans),
+        **_formats_of(model, plans, training),
     )
+
+
+def _numbers(values: Iterable[float]) -> Column:
+    return np.fromiter(values, dtype=np.float64)
+
+
+def _degrees(plans: Sequence[Plan], training: bool) -> dict[str, Any]:
+    names = ("tp", "pp", "cp", "ep", "attention_dp", "micro_batch", "virtual_stages", "lora_rank")
+    out = {name: _numbers(getattr(plan, name) for plan in plans) for name in names}
+    tp, ep = out["tp"], out["ep"]
+    left = np.where(ep > 1, 1.0, tp) if training else np.maximum(1.0, tp * out["attention_dp"] / ep)
+    given = _numbers(plan.expert_tp or 0 for plan in plans)
+    dp = _numbers(plan.dp or 1 for plan in plans)
+    return {
+        **out,
+        "dp": dp,
+        "expert_tp": np.where(given > 0, given, left),
+        "shard": np.minimum(_numbers(plan.shard_degree or np.inf for plan in plans), dp * out["cp"]),
+        "global_batch": _numbers(plan.global_batch or plan.micro_batch * (plan.dp or 1) for plan in plans),
+    }
+
+
+def _choices(plans: Sequence[Plan]) -> dict[str, Any]:
+    """What is chosen from a list, as flags and small integers; bytes of the optimizer's state a parameter."""
+    state = _numbers(_STATE_BYTES[plan.dtypes.optimizer] for plan in plans)
+    moments = _numbers(2.0 if plan.optimizer == "adam" else 1.0 for plan in plans)
+    return {
+        "sequence_parallel": np.array([plan.sequence_parallel and plan.tp > 1 for plan in plans]),
+        "flash": np.array([plan.flash_attention for plan in plans]),
+        "recompute": np.array([RECOMPUTE[plan.recompute] for plan in plans], dtype=np.int16),
+        "recompute_share": _numbers(plan.recompute_layers for plan in plans),
+        "sharding": np.array([SHARDING[plan.sharding] for plan in plans], dtype=np.int16),
+        "offload": np.array([plan.offload == "optimizer" for plan in plans]),
+        "frozen": np.array([plan.trainable == "lora" for plan in plans]),
+        "gradient_bytes": _numbers(_STATE_BYTES[plan.dtypes.gradients] for plan in plans),
+        "optimizer_bytes": state * moments + 4.0,  # moments, and the fp32 master copy
+    }
+
+
+_STATE_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0}
+
+
+def _formats_of(model: Model, plans: Sequence[Plan], training: bool) -> dict[str, Any]:
+    """Ids of the formats, and the bytes that a parameter takes: a trained one is kept in 16 bits, a frozen one as stored."""
+    names = ("linear", "linear_in", "attention", "attention_in", "experts", "experts_in", "kv")
+    formats = [_formats(model, plan, training) for plan in plans]
+    held = zip(plans, formats, strict=True)
+    return {
+        "parameter_bytes": _numbers(2.0 if training and p.trainable == "all" else _BYTES[f[0]] for p, f in held),
+        **{name: np.array([DTYPE_IDS[f[i]] for f in formats], dtype=np.int16) for i, name in enumerate(names)},
+    }
 
 
 _BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.53}
