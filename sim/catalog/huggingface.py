@@ -192,8 +192,7 @@ def _layer_types(fields: Fields, kind: str, style: Style, layers: int) -> list[s
 
 def _attention(fields: Fields, kind: str, style: Style, hidden: int) -> Attention:
     heads = fields.count("heads")
-    config = fields.get("attn_config", {}) if kind == "mpt" else {}
-    kv_heads = fields.count("kv_heads", config.get("kv_n_heads") or heads)
+    kv_heads = fields.count("kv_heads", _mpt_kv_heads(fields, heads) if kind == "mpt" else heads)
     if kind == "falcon" and not fields.flag("new_decoder_architecture", False):
         kv_heads = 1 if fields.flag("multi_query", True) else heads
     if fields.maybe("head_dim") is None and hidden % heads:
@@ -213,6 +212,17 @@ def _attention(fields: Fields, kind: str, style: Style, hidden: int) -> Attentio
         bias=bias,
         gate=fields.flag("attn_output_gate", style.gate),
     )
+
+
+def _mpt_kv_heads(fields: Fields, heads: int) -> int:
+    config = fields.get("attn_config", {})
+    kinds = {"multihead_attention": heads, "multiquery_attention": 1}
+    if not isinstance(config, dict) or (config.get("sliding_window_size") or -1) > 0:
+        raise fields.error("attn_config", "is not modelled: it must be an object without a sliding window. Write YAML.")
+    count = config.get("kv_n_heads") or kinds.get(config.get("attn_type", "multihead_attention"))
+    if not isinstance(count, int):
+        raise fields.error("attn_config", f"is not modelled: attn_type must be one of {', '.join(kinds)}. Write YAML.")
+    return count
 
 
 def _latent(fields: Fields) -> LatentAttention | None:
@@ -306,6 +316,7 @@ def _sparse(fields: Fields, layers: int) -> list[bool]:
 
 def _t5_blocks(fields: Fields, hidden: int) -> tuple[Block, ...]:
     layers, heads, dim, width = (fields.count(key) for key in ("layers", "heads", "head_dim", "width"))
+    fields.flag("is_encoder_decoder", True)
     gated = fields.flag("is_gated_act", str(fields.get("feed_forward_proj", "relu")).startswith("gated"))
     ffn = Dense(width=width, gated=gated)
     mixer = Attention(heads=heads, kv_heads=heads, head_dim=dim, causal=False)

@@ -36,7 +36,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 # what trains, seeds, names or scales, but adds no layer, no product and no stored byte that is modelled
 _CHANGES_NO_LAYER = re.compile(
     r"_.*|architectures|auto_map|model_type|transformers_version|.*dropout.*|.*_pdrop|.*token_ids?|.*_token_index"
-    r"|initializer_.*|init_.*|.*_init_.*|.*_eps|.*epsilon|rope_.*|rotary_.*|partial_rotary_factor|original_max_position.*"
+    r"|initializer_.*|init_.*|.*_init_.*|.*_eps|.*epsilon|rope_.*|rotary.*|partial_rotary_factor|original_max_position.*"
     r"|initial_context_length|.*aux_loss.*|router_.*|output_router_logits|norm_topk_prob|n_group|topk_group|topk_method"
     r"|scoring_func|routed_scaling_factor|seq_aux|use_routing_bias|use_cache|pretraining_tp|ep_size|hidden_act"
     r"|hidden_activation|activation_function|activation|swiglu_limit|dense_act_fn|.*softcapping|query_pre_attn_scalar"
@@ -51,7 +51,7 @@ _CHANGES_NO_LAYER = re.compile(
     r"|(min|max)_length|no_repeat_ngram_size|num_beams|num_beam_groups|num_return_sequences|output_(attentions|scores)"
     r"|output_(hidden_states|past)|prefix|problem_type|pruned_heads|remove_invalid_values|repetition_penalty"
     r"|return_dict.*|task_specific_params|temperature|tf_legacy_loss|tie_encoder_decoder|top_[kp]|torchscript|typical_p"
-    r"|use_bfloat16|encoder_no_repeat_.*|cross_attention_hidden_size|is_decoder|is_encoder_decoder|sinusoidal_.*"
+    r"|use_bfloat16|encoder_no_repeat_.*|cross_attention_hidden_size|sinusoidal_.*|cache_implementation|down_scale_factor|unsloth_.*|(use_)?flash_attn.*|attn_implementation"
     r"|mtp_use_dedicated_embeddings|attn_logit_.*|max_window_layers|max_position_.*|hidden_size_per_layer_input"
     r"|inner_group_num|num_hidden_groups|embed_pdrop|directionality|pooler_.*|tie_weights_?|unk_.*|n_special|predict_.*"
     r"|embedding_dropout|use_mtp|name_or_path|clip_qkv"
@@ -79,7 +79,7 @@ _PLAIN = Style(gated=False, bias=True, ffn_bias=True)
 _BERT = _PLAIN._replace(tied=True, learned=True, encoder=True)
 _HYBRID = Style(gate=True, period=4)
 _LLAMA_LIKE = (
-    "llama mistral qwen3 qwen3_moe qwen2_moe deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_k25 glm4_moe glm_moe_dsa"
+    "llama mistral qwen3 qwen3_moe deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_k25 glm4_moe glm_moe_dsa"
     " phi3 olmo2 granite"
 )
 STYLES: dict[str, Style] = {

@@ -80,6 +80,7 @@ def _rule(config: dict[str, Any], place: str) -> Rule:
     ignored = config.get("modules_to_not_convert") or config.get("ignore") or config.get("exclude_modules") or ()
     if not isinstance(ignored, list | tuple) or not all(isinstance(entry, str) for entry in ignored):
         raise InputError(f"{place}: the modules to leave out = {ignored!r} must be a list of names. Mend it.")
+    _check_expressions(ignored, place)
     if method == "compressed-tensors":
         return _grouped(config, ignored, place)
     form = _format(config, method, place)
@@ -91,6 +92,14 @@ def _rule(config: dict[str, Any], place: str) -> Rule:
         return form
 
     return rule
+
+
+def _check_expressions(entries: Iterable[Any], place: str) -> None:
+    for entry in entries:
+        try:
+            re.compile(str(entry).removeprefix("re:") if str(entry).startswith("re:") else "")
+        except re.error as error:
+            raise InputError(f"{place}: {entry!r} is not a regular expression ({error}). Mend it.") from None
 
 
 def _format(config: dict[str, Any], method: str, place: str) -> Format:
@@ -128,10 +137,11 @@ def _grouped(config: dict[str, Any], ignored: Iterable[str], place: str) -> Rule
     for name, group in groups.items():
         if not isinstance(group, dict) or not isinstance(group.get("targets"), list | tuple):
             raise InputError(f"{place}.config_groups.{name}: `targets` and `weights` are expected. Add them.")
+        _check_expressions(group["targets"], place)
         weights = _weights(group.get("weights"), place)
         inputs = group.get("input_activations")
         activations = "bf16" if inputs is None else _weights(inputs, place)
-        rules.append((tuple(group["targets"]), (weights, None if activations == weights else activations)))
+        rules.append((tuple(map(str, group["targets"])), (weights, None if activations == weights else activations)))
 
     def rule(name: str) -> Format | None:
         if any(matches(entry, name) for entry in ignored):
