@@ -283,7 +283,7 @@ def moe(p: Pass, m: Moe) -> None:
         np.maximum(1.0, m.experts / c.ep),
         p.skew,
         matrices,
-        np.where(c.ep > 1, rows, own),  # after the exchange a rank holds what was sent to it
+        rows,
         1.0 / c.ep,
     )
     p.rows.emit("moe", "experts", dims, dtype=c.experts_in, stored=c.experts)
