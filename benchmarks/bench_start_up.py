@@ -28,7 +28,7 @@ TRAIN = [
     "15.6e12",
     "--json",
 ]
-COMMAND = [sys.executable, "-m", "sim.app.cli"]
+COMMAND = [sys.executable, "-c", "from sim.app.cli import main; main()"]
 
 
 def seconds(command: list[str], cache: str, repeats: int = 3) -> float:
