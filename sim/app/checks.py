@@ -35,14 +35,14 @@ def validate(
     by: Annotated[bool, typer.Option("--by", metavar=" ", help="Show every device, source and model too.")] = False,
 ) -> None:
     """Predict measured rows and score the predictions."""
-    from .. import api
     from ..evidence.context import Context
+    from ..evidence.validate import validate as predict_and_score
 
     if calibration not in LEVELS:
         raise InputError(f"--calibration = {calibration!r}: use one of {', '.join(LEVELS)}.")
     library = call.library()
     with Progress() as progress:
-        report: Report = api.validate(
+        report = predict_and_score(
             kind,
             path or shipped(library.roots),
             rows=rows,

@@ -95,7 +95,8 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. The working folder may hold a user's own scheduler or router."""
+    sys.path.append(os.getcwd())
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

@@ -18,6 +18,9 @@ from .output import Call, emit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..catalog.chips import Chip
+    from ..catalog.models import Model
+
 Row = dict[str, Any]
 
 
@@ -59,6 +62,8 @@ def devices(call: Call, id: Annotated[str | None, _argument("chip", "An id or al
 @command()
 def models(call: Call, id: Annotated[str | None, _argument("model", "An id, alias, or config.json.")] = None) -> None:
     """List models, or show one."""
+    from ..lowering.parameters import parameters
+
     library = call.library()
     if id is not None:
         _show_one(call, library, "model", id, library.model(id))
@@ -73,7 +78,7 @@ def models(call: Call, id: Annotated[str | None, _argument("model", "An id, alia
             "vocab": model.vocab,
             "mixers": _kinds(block.mixer for block in model.blocks),
             "ffn": _kinds(block.ffn for block in model.blocks),
-            "parameters": model.published_parameters,
+            "parameters": parameters(model),
             "dtype": model.dtype,
             "origin": entry.origin,
         }
@@ -132,19 +137,40 @@ def _records() -> dict[str, type[Record]]:
 @command()
 def support(
     call: Call,
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="All models without it.", show_default=False)
-    ] = None,
-    chip: Annotated[
-        str | None, typer.Argument(metavar="CHIP", help="All chips without it.", show_default=False)
-    ] = None,
+    model: Annotated[str | None, _argument("model", "Adds how many chips its weights need.")] = None,
+    chip: Annotated[str | None, _argument("chip", "All chips without it.")] = None,
 ) -> None:
     """What is answered, at which basis."""
-    from .. import api
-
     library = call.library()
-    rows = api.support(model, chip, library)
+    names = [entry.id for entry in library.entries("chip")] if chip is None else [library.chip(chip).id]
+    rows = [_supported(library, library.chip(name)) for name in names]
+    if model is not None:
+        wanted = library.model(model)
+        rows = [{**row, **_needed(wanted, library.chip(str(row["chip"])))} for row in rows]
     _list(call, "support", rows)
+
+
+def _supported(library: Library, chip: Chip) -> Row:
+    """Stack and basis of a chip for serving and for training."""
+    family = library.family(chip.family)
+    row: Row = {"chip": chip.id}
+    for verb, name in (("serve", family.default_stack), ("train", family.default_training_stack)):
+        stack = library.stack(name)
+        row[verb] = f"{stack.id} {stack.version}"
+        row[f"{verb}_basis"] = library.calibration(chip, stack).basis
+    return row
+
+
+def _needed(model: Model, chip: Chip) -> Row:
+    """How many chips hold the weights."""
+    from ..catalog.chips import DTYPE_BYTES
+    from ..lowering.parameters import parameters
+
+    stored = parameters(model) * DTYPE_BYTES[model.stored.linear or model.dtype]
+    return {
+        "weights_bytes": stored,
+        "least_chips": -(-int(stored) // int(chip.memory.capacity_bytes)),
+    }
 
 
 def _kinds(parts: Iterable[Any]) -> str:
@@ -157,13 +183,21 @@ def _list(call: Call, name: str, rows: list[Row]) -> None:
 
 
 def _table(rows: list[Row]) -> RenderableType:
+    """A list on one screen; where every entry comes from one place, that is said once below it."""
     from ..report.tables import columns
 
-    numeric = {key for key in rows[0] if any(isinstance(row[key], int | float) for row in rows)}
-    table = columns(*((">" if key in numeric else "") + _heading(key) for key in rows[0]))
-    table.columns[0].no_wrap = True
-    for row in rows:
-        table.add_row(*(_in_column(key, value) for key, value in row.items()))
+    origins = {row.get("origin") for row in rows}
+    keys = [key for key in rows[0] if key != "origin" or len(origins) > 1]
+    numeric = {key for key in keys if any(isinstance(row[key], int | float) for row in rows)}
+    table = columns(*((">" if key in numeric else "") + _heading(key) for key in keys))
+    cells = [[_in_column(key, row[key]) for key in keys] for row in rows]
+    for index, column in enumerate(table.columns):
+        if index == 0 or keys[index] in numeric:
+            column.min_width = max(len(row[index]) for row in cells)
+    for row in cells:
+        table.add_row(*row)
+    table.caption = f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}" + (f", from: {origins.pop()}" if keys != list(rows[0]) else "")
+    table.caption_justify = "left"
     return table
 
 
@@ -176,7 +210,8 @@ _SHARED: dict[str, tuple[str, float]] = {
     "inner_bytes_per_s": ("inner GB/s", 1e9),
     "outer_bytes_per_s": ("outer GB/s", 1e9),
     "tdp_w": ("W", 1.0),
-    "parameters": ("parameters 1e9", 1e9),
+    "parameters": ("1e9 params", 1e9),
+    "weights_bytes": ("weights GiB", 2.0**30),
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..catalog.library import Library
 
 SHOWN_AFTER_S = 1.0
-PIPED_WIDTH = 100
+PIPED_WIDTH = 120
 
 
 class Call(NamedTuple):
@@ -40,7 +40,7 @@ class Call(NamedTuple):
 
 
 def console() -> Console:
-    """Standard output: as wide as the terminal; plain and 100 wide (or COLUMNS) when piped."""
+    """Standard output: as wide as the terminal; plain and 120 wide (or COLUMNS) when piped."""
     from rich.console import Console
 
     width = None
