@@ -36,7 +36,8 @@ def _answer(row: Row, context: Context) -> Answer:
         [name for name, *_ in steps],
         np.array([(moved, float(n), stride * ranks, 1.0) for _, moved, n, stride in steps]),
     )
-    stack = context.stack("nccl" if chip.family == "gpu" else "", context.family(chip).default_stack)
+    library = (row.text("library").lower().split() or [""])[0]
+    stack = context.stack(library, context.family(chip).default_stack)
     packed = context.machine(chip, stack, cluster_for(row, chip, devices, nodes))
     times, low, high, basis = price(kernels, packed)
     slowest = int(np.argmax(times))  # the steps of an expert exchange run as a pipeline

@@ -180,7 +180,7 @@ def _moe(table: Table, reason: list[str]) -> Kernels:
             reason[index] = reason[index] or f"routing {label!r} is not known"
     matrices = np.where(nongated(table), 2.0, 3.0)
     rows, local = d["tokens"] * d["topk"] / d["ep"], d["experts"] / d["ep"]
-    shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, d["tokens"], 1.0 / d["ep"])
+    shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, d["tokens"] * d["topk"], 1.0 / d["ep"])
     return _kernels(_of_kind(table, "moe"), dtype, stored, shape)
 
 

@@ -1,0 +1,179 @@
+"""Rows of published inference results of all device families -> Replica arithmetic by phase."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from ..catalog.chips import Chip
+from ..catalog.library import cluster_of
+from ..catalog.models import Model
+from ..catalog.plans import Engine, Plan
+from ..catalog.targets import Target
+from ..cost import machine
+from ..errors import Infeasible
+from ..lowering import active_parameters, check
+from .context import Context
+from .predictions import Answer, Predictions, Progress, predict_rows
+from .replica import Batch, Replica
+from .row_models import model_of
+from .serving_stacks import dtypes_of, serving_stack
+from .tables import Row, Skip, Table
+
+ENCODER_TOKENS = 128  # sequence length of encoder benchmarks that state none
+SPREAD = (0.5, 2.0)  # interval where nothing better is known: a factor of two either way
+
+
+def predict(table: Table, context: Context, progress: Progress) -> Predictions:
+    """Every row by its phase: prompt pass, decode step, encoder pass, or whole requests in static or in-flight batches."""
+    return predict_rows(table, lambda row: _answer(row, context), progress)
+
+
+def _answer(row: Row, context: Context) -> Answer:
+    phase = row.text("phase")
+    if phase in ("op", "train"):
+        raise Skip(f"phase {phase}: operators and training runs of this table are checked one by one")
+    chip = context.chip(row.text("device"))
+    model = model_of(context, row, "moe_experts", "moe_topk", "moe_ffn")
+    replica = _replica(row, context, model, chip)
+    values = {"encoder": _encoder, "prefill": _prefill, "decode": _decode}.get(phase, _requests)(row, replica)
+    scale = _scale(row, replica, chip)
+    for name in ("output_tokens_per_s", "input_tokens_per_s", "requests_per_s"):
+        if name in values:
+            values[name] *= scale
+    tokens = values.get("input_tokens_per_s", 0.0) + values.get("output_tokens_per_s", 0.0)
+    peak = chip.matmul_flops_per_s("bf16") * (row.count("num_devices") or 1)
+    values["mfu_pct"] = 100.0 * 2.0 * active_parameters(model) * tokens / peak
+    return Answer(values, replica.target.calibration.basis, *SPREAD)
+
+
+def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
+    stack = serving_stack(context, chip, row.text("engine"))
+    target = Target(chip, context.family(chip), cluster_of(chip), stack, context.calibration(chip, stack))
+    machine(
+        *target[:2], target.calibration, target.cluster
+    )  # names a fact that the chip lacks before anything is priced
+    dtypes = dtypes_of(model, chip, row.text("weight_dtype"), row.text("act_dtype"), row.text("kv_dtype"))
+    spread = row.count("DP") or 1
+    ep = row.count("EP") or 1
+    batch = _batch(row)
+    engine = Engine(max_num_seqs=max(batch, stack.engine.max_num_seqs or 1)) if batch else Engine()
+    stated = row.count("TP")
+    for tp in (stated,) if stated else _degrees((row.count("num_devices") or 1) * chip.ranks):
+        plan = Plan(tp=tp, pp=row.count("PP") or 1, ep=ep, attention_dp=spread if ep == spread else 1, dtypes=dtypes)
+        check(model, plan, training=False)
+        replica = Replica(model, plan, target, engine)
+        try:
+            replica.capacity(1.0)
+        except Infeasible:
+            if stated or tp * 2 > (row.count("num_devices") or 1) * chip.ranks:
+                raise
+            continue
+        return replica
+    raise Skip("TP is not stated, and no degree fits")
+
+
+def _degrees(ranks: int) -> list[int]:
+    return [2**e for e in range(ranks.bit_length())]
+
+
+def _scale(row: Row, replica: Replica, chip: Chip) -> float:
+    """The row's figure over one replica's: copies, or the part of a larger deployment that its devices are."""
+    devices = row.count("num_devices") or 1
+    if replica.chips > devices:
+        return devices / replica.chips
+    copies = re.search(r"copies=(\d+)", row.text("batch_policy"))
+    if copies:
+        return float(copies[1])
+    if row.count("TP") is None and row.count("EP") is None:
+        return max(1.0, devices // replica.chips)
+    return 1.0 if replica.plan.attention_dp > 1 else float(row.count("DP") or 1)
+
+
+def _batch(row: Row) -> int | None:
+    """Sequences of one replica; None where the engine fills its memory (offline at full load)."""
+    text = row.text("batch_or_concurrency")
+    if not re.fullmatch(r"\d+(\.0*)?", text):
+        return None
+    return max(1, int(float(text)))
+
+
+def _tokens(row: Row, column: str) -> int:
+    value = row.number(column)
+    if value is None:
+        raise Skip(f"{column} is not stated")
+    return max(1, round(value))
+
+
+def _encoder(row: Row, replica: Replica) -> dict[str, float]:
+    tokens = round(row.number("input_tokens") or ENCODER_TOKENS)
+    batch = _batch(row) or 1
+    seconds = replica.prefill_s(batch, tokens)
+    return {
+        "prefill_latency_ms": seconds * 1e3,
+        "ttft_ms_p50": seconds * 1e3,
+        "input_tokens_per_s": batch * tokens / seconds,
+        "requests_per_s": batch / seconds,
+    }
+
+
+def _prefill(row: Row, replica: Replica) -> dict[str, float]:
+    tokens, batch = _tokens(row, "input_tokens"), _batch(row) or 1
+    seconds = replica.prefill_s(batch, tokens)
+    return {
+        "prefill_latency_ms": seconds * 1e3,
+        "ttft_ms_p50": seconds * 1e3,
+        "input_tokens_per_s": batch * tokens / seconds,
+        "requests_per_s": batch / seconds,
+    }
+
+
+def _decode(row: Row, replica: Replica) -> dict[str, float]:
+    tokens, batch = _tokens(row, "input_tokens"), _batch(row) or 1
+    step = replica.static(Batch(batch, tokens, round(row.number("output_tokens") or 1)))[1]
+    return {
+        "decode_latency_ms_per_token": step * 1e3,
+        "tpot_ms_p50": step * 1e3,
+        "output_tokens_per_s": batch / step,
+    }
+
+
+def _requests(row: Row, replica: Replica) -> dict[str, float]:
+    """Whole requests: batches that stay together where the policy says so or nothing queues behind them, else in flight."""
+    tokens, made = _tokens(row, "input_tokens"), _tokens(row, "output_tokens")
+    asked = _batch(row)
+    policy = row.text("batch_policy").lower()
+    in_flight = asked is None or any(word in policy for word in ("in-flight", "continuous", "max load"))
+    room = replica.capacity(tokens + made / (2.0 if in_flight else 1.0))
+    running = min(asked or room, room)
+    if in_flight and running > 1:
+        return _in_flight(replica, Batch(running, tokens, made), asked)
+    waves = math.ceil((asked or running) / running)
+    prefill, step = replica.static(Batch(running, tokens, made))
+    seconds = (prefill + step * (made - 1)) * waves
+    requests = asked or running
+    return {
+        "prefill_latency_ms": prefill * 1e3,
+        "decode_latency_ms_per_token": step * 1e3,
+        "ttft_ms_p50": prefill * 1e3,
+        "tpot_ms_p50": step * 1e3,
+        "output_tokens_per_s": requests * made / seconds,
+        "input_tokens_per_s": requests * tokens / seconds,
+        "requests_per_s": requests / seconds,
+    }
+
+
+def _in_flight(replica: Replica, batch: Batch, asked: int | None) -> dict[str, float]:
+    step = replica.steady(batch)
+    rate = batch.sequences / step
+    prompt = replica.prefill_s(1, batch.input_tokens)
+    queued = max(0, (asked or batch.sequences) - batch.sequences) * batch.output_tokens / rate
+    return {
+        "prefill_latency_ms": prompt * 1e3,
+        "decode_latency_ms_per_token": step * 1e3,
+        "ttft_ms_p50": (prompt + step + queued) * 1e3,
+        "tpot_ms_p50": step * 1e3,
+        "output_tokens_per_s": rate,
+        "input_tokens_per_s": rate * batch.input_tokens / batch.output_tokens,
+        "requests_per_s": rate / batch.output_tokens,
+    }
