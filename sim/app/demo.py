@@ -1,11 +1,201 @@
-"""The whole tour."""
+"""`demo`: how far off, train, serve, why; every figure computed here and now from the shipped scenarios."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import __version__
+from ..catalog.files import read_json
+from ..catalog.library import Library
+from ..catalog.scenarios import Scenario, read_scenario
+from ..errors import InputError
+from ..result import Figure, Result
 from .command import command
-from .output import Call
+from .output import Call, Progress, console, write_files
+from .runs import scenario_yaml
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TRAINING = "llama-3.1-405b-pretraining"
+SERVING = "azure-chat-"
+ACCURACY = Path("workloads") / "measured" / "accuracy.json"
+# what the published run took in all: model card of Llama 3.1 405B, Meta, July 2024
+PUBLISHED_DEVICE_HOURS = 30.84e6
+Say = Callable[["RenderableType"], None]
+
+
+class Served(NamedTuple):
+    """One serving scenario and its answer."""
+
+    name: str
+    result: Result
 
 
 @command()
 def demo(call: Call) -> None:
     """The whole tour."""
+    begin_s = time.monotonic()
+    library = call.library()
+    out = call.out or Path("out")
+    say: Say = (lambda text: None) if call.json else console().print
+    chips, models = len(library.entries("chip")), len(library.entries("model"))
+    say(f"[bold]Gambrel {__version__}[/] · {chips} chips, {models} models · no GPU, no network")
+    accuracy = known_accuracy(library)
+    say(accuracy_screen(accuracy))
+    asked, trained = train(library)
+    say(training_screen(trained))
+    served = serve(library, call.seed)
+    say(serving_screen(served))
+    files = write(out, library, asked, trained, served)
+    took_s = time.monotonic() - begin_s
+    say(closing(files, took_s))
+    if call.json:
+        document = {
+            "schema": "gambrel.demo/1",
+            "accuracy": accuracy,
+            "train": trained.to_dict(),
+            "serve": {each.name: each.result.to_dict() for each in served},
+            "files": [str(path) for path in files],
+        }
+        print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def known_accuracy(library: Library) -> dict[str, Any]:
+    """How far predictions were from measurements when they were last scored: date, command, rows and errors of each table.
+
+    Raises InputError if the catalogue carries no score.
+    """
+    for root, _ in library.roots:
+        if (root / ACCURACY).is_file():
+            found: dict[str, Any] = read_json(root / ACCURACY)
+            return found
+    raise InputError(f"{ACCURACY}: no score is shipped. Write it with benchmarks/accuracy.py.")
+
+
+def accuracy_screen(accuracy: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from ..report.tables import columns
+
+    table = columns("  measured", ">rows", ">median error", ">90% within", ">one constant")
+    for line in accuracy["lines"]:
+        floor = "" if line["floor_median"] is None else f"{line['floor_median']:.0%}"
+        table.add_row(f"  {line['what']}", f"{line['rows']:,}", f"{line['median']:.0%}", f"{line['p90']:.0%}", floor)
+    note = f"  scored {accuracy['date']}; one constant: the best single factor of a family      → docs/accuracy.md"
+    return Group(Text("\n[1/4] how far off is it?", style="bold"), table, Text(note, style="dim"))
+
+
+def train(library: Library) -> tuple[Scenario, Result]:
+    """The published training run."""
+    from .. import api
+
+    asked = read_scenario(library.find("scenario", TRAINING).path)
+    return asked, api.train(asked, library)
+
+
+def training_screen(result: Result) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from ..report.tables import by_part, share_table
+
+    hours = result["device_hours"]
+    published = (
+        f"published: {PUBLISHED_DEVICE_HOURS / 1e6:.2f} million chip-hours in all, with restarts and long context"
+    )
+    ratio = "" if hours.value is None else f" ({hours.value / PUBLISHED_DEVICE_HOURS - 1:+.0%})"
+    lines = [
+        f"  {result.verdict}",
+        f"  {_said(hours)} chip-hours; {published}{ratio}",
+        f"  {_said(result['cost'])}   {_said(result['energy'])}   {_said(result['power'])}   [{hours.basis}]",
+        "  why",
+    ]
+    screen = [Text(line) for line in lines]
+    return Group(Text("\n[2/4] train", style="bold"), *screen, share_table(by_part(result.breakdown), "s", least=0.02))
+
+
+def serve(library: Library, seed: int | None) -> list[Served]:
+    """Every shipped serving scenario of the tour, one after another."""
+    from .. import api
+
+    names = [entry.id for entry in library.entries("scenario") if entry.id.startswith(SERVING)]
+    served = []
+    with Progress() as progress:
+        for index, name in enumerate(names):
+            asked = read_scenario(library.find("scenario", name).path)
+            if seed is not None:
+                asked = asked.with_(seed=seed)
+
+            def step(share: float, what: str, index: int = index, name: str = name) -> None:
+                progress((index + share) / len(names), name)
+
+            served.append(Served(name, api.serve(asked, library, progress=step)))
+    return served
+
+
+def serving_screen(served: list[Served]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from ..report.tables import columns, value_text
+
+    first = served[0].result
+    heading = f"\n[3/4] serve: {first.scenario['groups'][0]['model']}, {value_text(first['requests'])} chat requests in an hour"
+    names = ("ttft_p95", "tpot_p95", "usd_per_million_tokens", "joules_per_token", "power")
+    table = columns("  on", ">chips", ">TTFT p95", ">TPOT p95", ">$/M tokens", ">J/token", ">power", "in time", "basis")
+    why = columns("  why: where the time goes", "")
+    for name, result in served:
+        cells = [value_text(result[each]) for each in names]
+        kept = "yes" if result.fits else "no"
+        label = f"  {name.removeprefix(SERVING)}"
+        table.add_row(label, value_text(result["devices"]).split()[0], *cells, kept, result["tpot_p95"].basis)
+        why.add_row(label, result.why)
+    return Group(Text(heading, style="bold"), table, why)
+
+
+def write(out: Path, library: Library, asked: Scenario, trained: Result, served: list[Served]) -> list[Path]:
+    """The files to go on from: the trace of a step, the scenarios, the results."""
+    from .. import api
+    from ..report.perfetto import trace_bytes
+
+    documents = {"train": trained.to_dict(), **{each.name: each.result.to_dict() for each in served}}
+    files: dict[str, str | bytes] = {
+        "step.pftrace": trace_bytes(api.trace(asked, library), name=TRAINING),
+        "train.yaml": scenario_yaml(trained.scenario),
+        "serve.yaml": scenario_yaml(served[0].result.scenario),
+        "results.json": json.dumps(documents, indent=2, allow_nan=False) + "\n",
+    }
+    write_files(out, files)
+    return [out / name for name in files]
+
+
+def closing(files: list[Path], took_s: float) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    trace, training, serving = files[:3]
+    commands = (
+        f"gambrel train {training} --recompute selective --virtual-stages 1",
+        f"gambrel serve {serving} --set demand.scale_rate=2",
+        "gambrel support llama-3.1-70b",
+    )
+    return Group(
+        Text(f"\n[4/4] files: {' · '.join(map(str, files))}", style="bold"),
+        Text(f"  {trace} opens at ui.perfetto.dev", style="dim"),
+        Text(f"Next ({took_s:.0f} s so far):"),
+        *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in commands),
+    )
+
+
+def _said(figure: Figure) -> str:
+    """A figure with its range."""
+    from ..report.tables import interval_text, value_text
+
+    interval = interval_text(figure)
+    return value_text(figure) + (f" ({interval})" if interval else "")

@@ -196,7 +196,8 @@ def _table(rows: list[Row]) -> RenderableType:
             column.min_width = max(len(row[index]) for row in cells)
     for row in cells:
         table.add_row(*row)
-    table.caption = f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}" + (f", from: {origins.pop()}" if keys != list(rows[0]) else "")
+    counted = "1 entry" if len(rows) == 1 else f"{len(rows)} entries"
+    table.caption = counted if keys == list(rows[0]) else f"{counted}, from: {origins.pop()}"
     table.caption_justify = "left"
     return table
 

@@ -173,7 +173,7 @@ def _kinds(annotation: Any) -> list[Any]:
 
 
 def scenario_from(
-    verb: Verb, file: str | None, values: dict[str, str | bool], seed: int | None = None, changes: Iterable[str] = ()
+    verb: Verb, file: Path | None, values: dict[str, str | bool], seed: int | None = None, changes: Iterable[str] = ()
 ) -> Scenario:
     """The scenario of a file, overridden by flags, then by `--set` changes.
 
@@ -201,11 +201,11 @@ def scenario_from(
     return _parsed(data, flag_of)
 
 
-def _start(verb: Verb, file: str | None) -> dict[str, Any]:
+def _start(verb: Verb, file: Path | None) -> dict[str, Any]:
     demand = {"kind": "traffic"} if verb == "serve" else {"kind": "tokens"}
     if file is None:
         return {"groups": [{"role": "serve" if verb == "serve" else "train"}], "demand": demand}
-    return {"demand": demand, **_plain(read_scenario(Path(file)).model_dump(exclude_unset=True))}
+    return {"demand": demand, **_plain(read_scenario(file).model_dump(exclude_unset=True))}
 
 
 def _plain(value: Any) -> Any:

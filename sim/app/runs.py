@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..catalog.files import write_whole
+from ..catalog.files import read_yaml, write_whole
+from ..catalog.library import normal
 from ..errors import InputError
 from .command import command
 from .options import Verb, scenario_from
@@ -40,10 +41,10 @@ def fit(
     """Memory by part, in under a second."""
     from .. import api
 
-    file = model if model is not None and _is_scenario(model) else None
+    file = model if model is not None and _is_scenario(call, model) else None
     if model is not None and file is None:
         flags = {"model": model, **flags}
-    scenario = scenario_from("fit", file, flags, call.seed, changes or ())
+    scenario = scenario_from("fit", _path(call, file), flags, call.seed, changes or ())
     return _show(call, api.fit(scenario, call.library()))
 
 
@@ -74,7 +75,7 @@ def trace(
     from .. import api
     from ..report.perfetto import trace_bytes
 
-    asked = scenario_from("trace", scenario, flags, call.seed, changes or ())
+    asked = scenario_from("trace", _path(call, scenario), flags, call.seed, changes or ())
     timeline = api.trace(asked, call.library())
     content = trace_bytes(timeline, chrome=output.suffix == ".json")
     path = output if call.out is None else call.out / output
@@ -99,7 +100,7 @@ def trace(
 def _run(call: Call, verb: Verb, file: str | None, flags: Flags, changes: list[str] | None) -> int:
     from .. import api
 
-    asked = scenario_from(verb, file, flags, call.seed, changes or ())
+    asked = scenario_from(verb, _path(call, file), flags, call.seed, changes or ())
     with Progress() as progress:
         result = getattr(api, verb)(asked, call.library(), progress=progress)
     return _show(call, result)
@@ -139,12 +140,19 @@ def _csv(columns: Any) -> str:
     return "\n".join([",".join(names), *(",".join(map(repr, row)) for row in rows)]) + "\n"
 
 
-def _is_scenario(name: str) -> bool:
-    """A YAML file that holds a scenario rather than a model: a model has `blocks`."""
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        return False
-    from ..catalog.files import read_yaml
+def _path(call: Call, scenario: str | None) -> Path | None:
+    """The file of a scenario: a path, or an id of the catalogue."""
+    if scenario is None or scenario.endswith((".yaml", ".yml")):
+        return None if scenario is None else Path(scenario)
+    return call.library().find("scenario", scenario).path
 
+
+def _is_scenario(call: Call, name: str) -> bool:
+    """A scenario rather than a model: an id of one, or a YAML file without `blocks`."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        return any(normal(name) == normal(known) for each in call.library().entries("scenario") for known in each.names)
+    if not path.is_file():
+        return False
     data = read_yaml(path).data
     return isinstance(data, dict) and "blocks" not in data

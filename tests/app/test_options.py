@@ -97,7 +97,7 @@ def test_flags_override_a_file_and_leave_the_rest(tmp_path):
     path.write_text(
         "role: train\nmodel: llama-3.1-8b\ncluster: h100-sxm\nplan: {tp: 4, pp: 2}\ndemand: {kind: tokens, seq_len: 4096}\n"
     )
-    asked = scenario_from("train", str(path), {"tp": "8"}, seed=7)
+    asked = scenario_from("train", path, {"tp": "8"}, seed=7)
     assert (asked.groups[0].plan.tp, asked.groups[0].plan.pp) == (8, 2)
     assert asked.demand.seq_len == 4096
     assert asked.seed == 7
@@ -108,8 +108,8 @@ def test_a_flag_of_one_group_is_refused_for_two(tmp_path):
     group = "  - {role: %s, model: llama-3.1-8b, cluster: h100-sxm}\n"
     path.write_text("groups:\n" + group % "prefill" + group % "decode" + "demand: {kind: traffic, concurrency: 4}\n")
     with pytest.raises(InputError, match=r"2 groups.*--set groups\.0\.tp"):
-        scenario_from("serve", str(path), {"tp": "8"})
-    asked = scenario_from("serve", str(path), {"concurrency": "9"}, changes=["groups.1.plan.tp=4"])
+        scenario_from("serve", path, {"tp": "8"})
+    asked = scenario_from("serve", path, {"concurrency": "9"}, changes=["groups.1.plan.tp=4"])
     assert (asked.groups[0].plan.tp, asked.groups[1].plan.tp, asked.demand.concurrency) == (1, 4, 9)
 
 
