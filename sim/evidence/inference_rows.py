@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from ..catalog.calibrations import Stack
 from ..catalog.chips import Chip
 from ..catalog.library import cluster_of
 from ..catalog.models import Model
@@ -16,7 +17,7 @@ from ..lowering import active_parameters, check
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .replica import Batch, Replica
-from .row_models import model_of
+from .row_models import model_of, padded
 from .serving_stacks import dtypes_of, serving_stack
 from .tables import Row, Skip, Table
 
@@ -56,13 +57,13 @@ def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
     dtypes = dtypes_of(model, chip, row.text("weight_dtype"), row.text("act_dtype"), row.text("kv_dtype"))
     spread = row.count("DP") or 1
     ep = row.count("EP") or 1
-    batch = _batch(row)
-    engine = Engine(max_num_seqs=max(batch, stack.engine.max_num_seqs or 1)) if batch else Engine()
+    engine = _engine(row, stack)
     stated = row.count("TP")
     for tp in (stated,) if stated else _degrees((row.count("num_devices") or 1) * chip.ranks):
         plan = Plan(tp=tp, pp=row.count("PP") or 1, ep=ep, attention_dp=spread if ep == spread else 1, dtypes=dtypes)
-        check(model, plan, training=False)
-        replica = Replica(model, plan, target, engine)
+        fitted = padded(model, tp, ep)
+        check(fitted, plan, training=False)
+        replica = Replica(fitted, plan, target, engine)
         try:
             replica.capacity(1.0)
         except Infeasible:
@@ -71,6 +72,24 @@ def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
             continue
         return replica
     raise Skip("TP is not stated, and no degree fits")
+
+
+def _policy(row: Row, *patterns: str) -> int | None:
+    """A number of the batch policy, as configuration flags print it."""
+    for pattern in patterns:
+        match = re.search(pattern, row.text("batch_policy"))
+        if match:
+            return int(match[1])
+    return None
+
+
+def _engine(row: Row, stack: Stack) -> Engine:
+    """Limits that the batch policy states; else the stack's, widened to the row's batch."""
+    seqs = _policy(row, r"max-num-seqs (\d+)", r"server max batch (\d+)")
+    tokens = _policy(row, r"max-num-batched-tokens (\d+)", r"chunked prefill (\d+) tokens")
+    if seqs is None:
+        seqs = max(_batch(row) or 1, stack.engine.max_num_seqs or 1)
+    return Engine(max_num_seqs=seqs, max_batched_tokens=tokens)
 
 
 def _degrees(ranks: int) -> list[int]:
@@ -82,9 +101,11 @@ def _scale(row: Row, replica: Replica, chip: Chip) -> float:
     devices = row.count("num_devices") or 1
     if replica.chips > devices:
         return devices / replica.chips
-    copies = re.search(r"copies=(\d+)", row.text("batch_policy"))
+    copies = _policy(row, r"copies=(\d+)")
     if copies:
-        return float(copies[1])
+        return float(copies)
+    if "single client" in row.text("batch_policy"):
+        return 1.0
     if row.count("TP") is None and row.count("EP") is None:
         return max(1.0, devices // replica.chips)
     return 1.0 if replica.plan.attention_dp > 1 else float(row.count("DP") or 1)
@@ -118,7 +139,9 @@ def _encoder(row: Row, replica: Replica) -> dict[str, float]:
 
 
 def _prefill(row: Row, replica: Replica) -> dict[str, float]:
-    tokens, batch = _tokens(row, "input_tokens"), _batch(row) or 1
+    tokens = _tokens(row, "input_tokens")
+    each = _policy(row, r"(\d+) tokens per GPU", r"tokens per device per forward = (\d+)")
+    batch = max(1, round(each * replica.chips / tokens)) if each else _batch(row) or 1
     seconds = replica.prefill_s(batch, tokens)
     return {
         "prefill_latency_ms": seconds * 1e3,
@@ -129,7 +152,8 @@ def _prefill(row: Row, replica: Replica) -> dict[str, float]:
 
 
 def _decode(row: Row, replica: Replica) -> dict[str, float]:
-    tokens, batch = _tokens(row, "input_tokens"), _batch(row) or 1
+    tokens, each = _tokens(row, "input_tokens"), _policy(row, r"(\d+) requests per GPU")
+    batch = round(each * replica.chips) if each else _batch(row) or 1
     step = replica.static(Batch(batch, tokens, round(row.number("output_tokens") or 1)))[1]
     return {
         "decode_latency_ms_per_token": step * 1e3,
@@ -145,7 +169,8 @@ def _requests(row: Row, replica: Replica) -> dict[str, float]:
     policy = row.text("batch_policy").lower()
     in_flight = asked is None or any(word in policy for word in ("in-flight", "continuous", "max load"))
     room = replica.capacity(tokens + made / (2.0 if in_flight else 1.0))
-    running = min(asked or room, room)
+    copies = row.count("DP") or 1 if replica.plan.attention_dp == 1 and "max load" in policy else 1
+    running = min(-(-asked // copies) if asked else room, room)
     if in_flight and running > 1:
         return _in_flight(replica, Batch(running, tokens, made), asked)
     waves = math.ceil((asked or running) / running)

@@ -60,7 +60,7 @@ class Replica:
 
     def prefill_s(self, sequences: int, tokens: int) -> float:
         """Prompts of so many equal sequences, each `tokens` long, in one pass; more than a pass holds go one after another."""
-        limit = max(1, (self.engine.max_batched_tokens or tokens) // tokens)
+        limit = max(1, (self.engine.max_batched_tokens or tokens) * self.plan.attention_dp // tokens)
         passes, rest = divmod(sequences, limit)
         whole = self._prefill_s(limit, tokens) * passes if passes else 0.0
         return whole + (self._prefill_s(rest, tokens) if rest else 0.0)

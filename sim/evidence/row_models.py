@@ -85,3 +85,22 @@ def _variant(
         blocks=(Block(layers=layers, mixer=mixer, ffn=ffn),),
         sources=(_SOURCE,),
     )
+
+
+def padded(model: Model, tp: int, ep: int) -> Model:
+    """The model as software pads it to odd degrees: heads up to a multiple of tp (zero heads), experts to one of ep (copies)."""
+    blocks = []
+    for block in model.blocks:
+        mixer, ffn = block.mixer, block.ffn
+        if isinstance(mixer, Attention) and mixer.heads % tp:
+            shared = mixer.kv_heads < mixer.heads
+            kv = mixer.kv_heads if tp % mixer.kv_heads == 0 and shared else _multiple(mixer.kv_heads, tp)
+            mixer = mixer.with_(heads=_multiple(mixer.heads, tp), kv_heads=kv)
+        if isinstance(ffn, Moe) and ffn.experts % ep:
+            ffn = ffn.with_(experts=_multiple(ffn.experts, ep))
+        blocks.append(block.with_(mixer=mixer, ffn=ffn))
+    return model.with_(blocks=tuple(blocks))
+
+
+def _multiple(count: int, degree: int) -> int:
+    return -(-count // degree) * degree

@@ -1,0 +1,129 @@
+"""Rows of closed-loop serving runs -> one simulated replica, or prefill and decode workers as a closed queueing network."""
+
+from __future__ import annotations
+
+from .. import cost
+from ..catalog.chips import Chip
+from ..catalog.library import cluster_of
+from ..catalog.models import Model
+from ..catalog.plans import Engine, Plan
+from ..catalog.targets import Target
+from ..catalog.traffic import closed_loop
+from ..lowering import check
+from ..serving import Pack, metrics, pack, simulate
+from .context import Context
+from .predictions import Answer, Predictions, Progress, predict_rows
+from .queueing import closed_network
+from .replica import Replica
+from .row_models import padded
+from .serving_stacks import dtypes_of, serving_stack
+from .tables import Row, Skip, Table
+
+NOMINAL = (1024, 8192)  # lengths that stand for a uniform draw between 0.8 and 1.0 of them
+SPREAD = 0.2
+ROUNDS, MOST_REQUESTS = 10, 4000  # requests a client sends; requests of a run in all, where clients are many
+LONGEST = 32768  # tokens of the longest request that a pack is made for
+INTERVAL = (0.5, 2.0)  # where nothing better is known: a factor of two either way
+
+Packs = dict[object, Pack]
+
+
+def predict(table: Table, context: Context, progress: Progress) -> Predictions:
+    """TTFT and TPOT [ms] as the clients of every row see them."""
+    packs: Packs = {}
+    replicas: dict[object, Replica] = {}
+
+    def answer(row: Row) -> Answer:
+        chip = context.chip(row.text("device"))
+        stack = serving_stack(context, chip, row.text("engine"))
+        target = Target(chip, context.family(chip), cluster_of(chip), stack, context.calibration(chip, stack))
+        if row.text("mode") == "disagg":
+            values = _disaggregated(row, context, target, replicas)
+        else:
+            values = _aggregated(row, context, target, packs)
+        return Answer(values, target.calibration.basis, *INTERVAL)
+
+    return predict_rows(table, answer, progress)
+
+
+def _model(row: Row, context: Context) -> Model:
+    model = context.model_named(row.text("model"))
+    if model is None:
+        raise Skip(f"model {row.text('model')!r} is not in the catalogue")
+    return model
+
+
+def _worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Plan]:
+    """(padded model, plan) of one worker; prefix: "", "prefill_" or "decode_". A blank or zero degree counts as 1."""
+    tp, pp, dp, moe_tp, moe_ep = (
+        row.count(prefix + name) or 1
+        for name in ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
+    )
+    spans = moe_tp * moe_ep == tp * dp  # else the degrees of the experts are not stated
+    kv_cache = "fp8" if row.text("precision") in ("fp8", "fp4") and row.text("engine") == "trtllm" else ""
+    plan = Plan(
+        tp=tp,
+        pp=pp,
+        attention_dp=dp,
+        ep=moe_ep if spans and moe_ep > 1 else 1,
+        expert_tp=moe_tp if spans and moe_ep > 1 else None,
+        dtypes=dtypes_of(model, chip, row.text("precision") or "bf16", "", kv_cache),
+    )
+    fitted = padded(model, tp, plan.ep)
+    check(fitted, plan, training=False)
+    return fitted, plan
+
+
+def _lengths(row: Row) -> tuple[int, int, float]:
+    given, made = row.need("input_tokens"), row.need("output_tokens")
+    return given, made, SPREAD if given in NOMINAL and made in NOMINAL else 0.0
+
+
+def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dict[str, float]:
+    model, plan = _worker(row, "", _model(row, context), target.chip)
+    given, made, spread = _lengths(row)
+    clients = row.need("concurrency")
+    engine = Engine(max_num_seqs=max(clients, target.stack.engine.max_num_seqs or 1))
+    key = (model, plan, target.chip.id, target.stack.id, engine)
+    if key not in packs:
+        packed = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+        packs[key] = pack(model, plan, target, engine, lambda rows: cost.seconds(rows, packed), LONGEST)
+    count = max(2 * clients, min(ROUNDS * clients, MOST_REQUESTS))
+    found = metrics(simulate(packs[key], closed_loop(clients, count, given, made, spread))).figures
+    return {"ttft_ms": found["ttft_s_mean"] * 1e3, "tpot_ms": found["tpot_s_mean"] * 1e3}
+
+
+def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[object, Replica]) -> dict[str, float]:
+    """Clients go round between the prompt workers, a queue, and the decode workers, where each one waits for its tokens."""
+    model = _model(row, context)
+    given, made, spread = _lengths(row)
+    given, made = round(given * (1.0 - spread / 2.0)), max(2, round(made * (1.0 - spread / 2.0)))
+    clients = row.need("concurrency")
+    prompt = _replica(row, "prefill_", model, target, replicas)
+    decode = _replica(row, "decode_", model, target, replicas)
+    together = row.count("prefill_batch_size") or 1
+    together *= prompt.plan.attention_dp
+    service_s = prompt.prefill_s(together, given) / together
+    decoders = row.count("decode_num_workers") or _implied_workers(row, clients, decode)
+    running = clients
+    for _ in range(4):  # who waits for a prompt pass does not decode
+        step_s = decode.decode_s(max(1, -(-running // decoders)), given + made / 2.0)
+        waiting_s = closed_network(clients, row.count("prefill_num_workers") or 1, service_s, step_s * (made - 1))
+        running = max(1, round(clients * step_s * (made - 1) / (step_s * (made - 1) + waiting_s)))
+    alone_s = prompt.prefill_s(1, given)
+    return {"ttft_ms": (waiting_s + alone_s - service_s) * 1e3, "tpot_ms": step_s * 1e3}
+
+
+def _implied_workers(row: Row, clients: int, decode: Replica) -> int:
+    """Decode workers where they are not stated: clients over a worker's batch."""
+    batch = row.count("decode_batch_size")
+    return 1 if batch is None else max(1, round(clients / (batch * decode.plan.attention_dp)))
+
+
+def _replica(row: Row, prefix: str, model: Model, target: Target, replicas: dict[object, Replica]) -> Replica:
+    fitted, plan = _worker(row, prefix, model, target.chip)
+    engine = Engine(max_num_seqs=max(row.need("concurrency"), target.stack.engine.max_num_seqs or 1))
+    key = (fitted, plan, target.chip.id, target.stack.id, engine)
+    if key not in replicas:
+        replicas[key] = Replica(fitted, plan, target, engine)
+    return replicas[key]
