@@ -19,6 +19,7 @@ from .units import text
 
 if TYPE_CHECKING:
     from .engine import Timeline
+    from .serving.answer import Setup
 
 Progress = Callable[[float, str], None]
 
@@ -239,7 +240,7 @@ def trace(scenario: Scenario, library: Library | None = None) -> Timeline:
         return run(step_schedule(asked.model, asked.plan, asked.target, _seq_len(scenario)), seed=scenario.seed)
     from .serving.answer import timeline
 
-    return timeline(asked.model, asked.plan, asked.target, _traffic(scenario), asked.group.engine)
+    return timeline(_setup(asked), _traffic(scenario), scenario.seed)
 
 
 def serve(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
@@ -262,8 +263,7 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
             next_commands=_next_fit(asked, False),
             provenance=asked.provenance,
         )
-    setup = answer.Setup(asked.model, asked.plan, asked.target, asked.group.engine, asked.replicas, scenario.router)
-    answered = answer.answer(setup, _traffic(scenario), scenario.slo, scenario.seed, progress)
+    answered = answer.answer(_setup(asked), _traffic(scenario), scenario.slo, scenario.seed, progress)
     figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures()}
     figures.update(_serving_bill(asked, answered))
     return Result(
@@ -276,9 +276,28 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
         why=answered.why,
         fits=answered.meets_slo,
         requests=answered.requests,
-        next_commands=answered.next_commands,
-        provenance=asked.provenance,
+        next_commands=_next_serve(asked),
+        provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
         warnings=answered.warnings,
+    )
+
+
+def _setup(asked: _Asked) -> Setup:
+    from .serving.answer import Setup
+
+    return Setup(asked.model, asked.plan, asked.target, asked.group.engine, asked.replicas, asked.scenario.router)
+
+
+def _next_serve(asked: _Asked) -> tuple[str, ...]:
+    traffic, plan = _traffic(asked.scenario), asked.plan
+    load = f"--trace {traffic.trace}" if traffic.trace else f"--rate {traffic.rate_requests_per_s}"
+    if traffic.concurrency:
+        load = f"--concurrency {traffic.concurrency} --input-tokens {traffic.input_tokens} --output-tokens {traffic.output_tokens}"
+    flags = f"--model {asked.group.model} --cluster {asked.group.cluster}"
+    return (
+        f"gambrel serve {flags} --tp {plan.tp} --replicas {asked.replicas * 2} {load}",
+        f"gambrel trace {flags} --role serve --tp {plan.tp} {load} -o serve.pftrace",
+        "gambrel validate serving",
     )
 
 

@@ -1,0 +1,65 @@
+"""The mean prefill and decode pass of a run: its interval, basis and draw stand for all passes of its phase."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .. import cost
+from ..lowering.passes import units
+from ..lowering.sharding import Step
+from ..result import weakest
+from . import state as at
+from .metrics import Metrics
+from .run import Served
+
+if TYPE_CHECKING:
+    from .answer import Setup
+
+
+class MeanPass(NamedTuple):
+    """low, high: factors on its time; basis: the weakest that matters; rank_w: mean draw of a rank [W], NaN if unknown."""
+
+    low: float
+    high: float
+    basis: str
+    rank_w: float
+
+
+def mean_passes(setup: Setup, served: Served, summed: Metrics, machine: cost.Machine) -> dict[str, MeanPass]:
+    """By phase: a pass of the mean prompt, and of the mean decode batch over the mean context."""
+    done = served.finished
+    prompt = float(served.input_tokens[done].mean()) if done.any() else 1.0
+    made = float(served.output_tokens[done].mean()) if done.any() else 1.0
+    batch = max(1.0, summed.figures.get("batch_mean", 1.0))
+    steps = {"prefill": Step("prefill", 1.0, prompt, prompt)}
+    if served.counters[:, at.DECODED].sum():
+        steps["decode"] = Step("decode", batch, 1.0, prompt + made / 2.0)
+    return {phase: _mean_pass(setup, step, machine) for phase, step in steps.items()}
+
+
+def _mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:
+    model = setup.model
+    rows = units(model, [setup.plan.with_(sequence_parallel=False)], step)
+    layers = np.array([float(block.layers) for block in model.blocks])
+    times = np.where(rows.site >= 0, layers[np.maximum(rows.site, 0)], 1.0) * rows.count
+    alone = cost.seconds(rows, machine)
+    spent = alone * times
+    low, high = cost.interval(rows, machine, alone)
+    total = max(float(spent.sum()), 1e-30)
+    names = [cost.BASES[index] for index in cost.basis(rows, machine).tolist()]
+    joules = float((cost.joules(rows, machine, alone) * times).sum())
+    return MeanPass(
+        low=float((low * times).sum()) / total,
+        high=float((high * times).sum()) / total,
+        basis=weakest(_by_basis(names, spent.tolist())),
+        rank_w=joules / total,
+    )
+
+
+def _by_basis(names: list[str], seconds: list[float]) -> list[tuple[float, str]]:
+    sums: dict[str, float] = {}
+    for name, value in zip(names, seconds, strict=True):
+        sums[name] = sums.get(name, 0.0) + value
+    return [(value, name) for name, value in sums.items()]
