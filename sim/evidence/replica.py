@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .. import cost
 from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
+from ..cost.machine import IDLE_W
 from ..serving.lowered import Lowered
 from ..serving.pack import kv_blocks, resolved
 
@@ -35,9 +37,9 @@ class Replica:
         self.model, self.target = model, target
         self.plan = plan.with_(sequence_parallel=False, dp=1)
         self.engine = resolved(engine, target)
-        packed = cost.machine(target.chip, target.family, target.calibration, target.cluster)
-        small = target.stack.kernels_per_layer * model.layers
-        self.lowered = Lowered(model, self.plan, lambda rows: cost.seconds(rows, packed), small)
+        self.machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+        self.small_kernels = target.stack.kernels_per_layer * model.layers
+        self.lowered = Lowered(model, self.plan, lambda rows: cost.seconds(rows, self.machine), self.small_kernels)
         self.padded = target.stack.buckets == "power_of_two"
 
     @property
@@ -82,12 +84,40 @@ class Replica:
         return float(self.lowered.prefill_s(*_columns(1.0, tokens, tokens))[0])
 
     def _total(self, sequences: int, tokens: float, look_s: float, sampled: int) -> float:
-        device = float(self.lowered.trunk_s(np.array([tokens]))[0].sum()) + look_s
-        if not self.model.encoder_only:
-            device += float(self.lowered.logits_s(np.array([float(sampled)]))[0])
+        device = self._shared(self.lowered, tokens, sampled) + look_s
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
         return max(device, floor) + stack.step_host_s + stack.sequence_host_s * sequences
+
+    def decode_j(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
+        """Energy of that step on one rank [J]: of its kernels, and idle for the rest. NaN: the power limit is unknown."""
+        look = _columns(self.share(sequences), kv_tokens)
+        busy = [
+            self._shared(lowered, sequences + prompt_tokens, sequences) + float(lowered.decode_s(*look)[0])
+            for lowered in (self.energy, self.lowered)
+        ]
+        return self._with_idle(busy, self.decode_s(sequences, kv_tokens, prompt_tokens))
+
+    def prefill_j(self, sequences: int, tokens: int) -> float:
+        """Energy of one prompt pass on one rank [J]."""
+        look = _columns(self.share(sequences), tokens, tokens)
+        busy = [
+            self._shared(lowered, sequences * tokens, sequences) + float(lowered.prefill_s(*look)[0])
+            for lowered in (self.energy, self.lowered)
+        ]
+        return self._with_idle(busy, self._prefill_s(sequences, tokens))
+
+    @cached_property
+    def energy(self) -> Lowered:
+        """The same passes, priced in joules of one rank instead of seconds."""
+        return Lowered(self.model, self.plan, lambda rows: cost.joules(rows, self.machine), self.small_kernels)
+
+    def _shared(self, lowered: Lowered, tokens: float, sampled: float) -> float:
+        trunk = float(lowered.trunk_s(np.array([tokens]))[0].sum())
+        return trunk if self.model.encoder_only else trunk + float(lowered.logits_s(np.array([float(sampled)]))[0])
+
+    def _with_idle(self, busy: list[float], seconds: float) -> float:
+        return busy[0] + max(0.0, seconds - busy[1]) * float(self.machine.chip_values[IDLE_W])
 
     def share(self, sequences: float) -> float:
         """Sequences of the fullest attention-data-parallel rank."""

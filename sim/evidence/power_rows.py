@@ -1,0 +1,172 @@
+"""Rows of measured power and energy -> mean draw of a serving deployment or a training job, and energy of a token.
+
+A row's notes hold configuration (degrees, batch limit, output length) and measured figures; only the former are read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+from ..catalog.chips import Chip
+from ..catalog.library import cluster_of
+from ..catalog.models import Model
+from ..catalog.plans import Dtypes, Engine, Plan
+from ..catalog.targets import Target
+from ..errors import Infeasible, UnknownFigure
+from ..lowering import check
+from ..training import price
+from ..training.memory import settled
+from .context import Context
+from .predictions import Answer, Predictions, Progress, predict_rows
+from .replica import Batch, Replica
+from .row_models import padded
+from .serving_stacks import dtypes_of, format_of, serving_stack
+from .tables import Row, Skip, Table
+from .training_plans import LORA_RANK
+
+INPUT_TOKENS, OUTPUT_TOKENS = (
+    256,
+    256,
+)  # chat prompts and answers where a row states no length (their order of magnitude)
+ENCODER_TOKENS, ENCODER_BATCH = 384, 128  # SQuAD questions of MLPerf's BERT; batch that fills a GPU
+TRAINED_TOKENS = {"bert": 512}  # sequence length of MLPerf's BERT; 8192 of its LoRA, which the notes state
+SEQUENCE = 8192
+# What a host draws of what it is provisioned for: MLPerf training v4.0, SMC node, 6.7 kW at the DC side with 8 H100 at 700 W.
+HOST_SHARE = (6704.0 - 8 * 700.0) / 4600.0
+AC_OVER_DC = 1.025  # conversion losses: 2 to 3% between both sides of the same power shelf (same runs)
+INTERVAL = (0.8, 1.25)
+
+
+class Draw(NamedTuple):
+    """chip_w of one chip, tokens_per_s of all chips (NaN where energy of a token has no meaning)."""
+
+    chip_w: float
+    tokens_per_s: float
+
+
+def predict(table: Table, context: Context, progress: Progress) -> Predictions:
+    """Mean power [W] in the row's scope, and energy of a token [J]."""
+    return predict_rows(table, lambda row: _answer(row, context), progress)
+
+
+def _answer(row: Row, context: Context) -> Answer:
+    chip = context.chip(row.text("device"))
+    phase = row.text("phase")
+    model = context.model_named(row.text("model"))
+    if model is None:
+        raise Skip(f"model {row.text('model')!r} is not in the catalogue")
+    if phase.startswith("training"):
+        target = _target(context, chip, context.family(chip).default_training_stack)
+        draw = _trained(row, model, target)
+    elif phase.startswith("inference"):
+        target = _target(context, chip, serving_stack(context, chip, row.text("engine")).id)
+        draw = _served(row, model, target)
+    else:
+        raise Skip(f"the load of phase {phase!r} is not stated")
+    if math.isnan(draw.chip_w):
+        raise UnknownFigure(f"power.tdp_w ({chip.id})")
+    watts = _scope_w(row, context, chip, draw.chip_w * row.need("num_devices"))
+    return Answer(
+        {"measured_power_w": watts, "energy_j_per_token": watts / draw.tokens_per_s},
+        target.calibration.basis,
+        *INTERVAL,
+    )
+
+
+def _target(context: Context, chip: Chip, stack: str) -> Target:
+    found = context.stack(stack)
+    return Target(chip, context.family(chip), cluster_of(chip), found, context.calibration(chip, found))
+
+
+def _scope_w(row: Row, context: Context, chip: Chip, chips_w: float) -> float:
+    """Chips alone, or whole servers with the host's draw, at the DC or the AC side."""
+    scope = row.text("scope")
+    if not scope.startswith("system"):
+        return chips_w
+    for entry in context.library.entries("cluster"):
+        cluster = context.library.cluster(entry.id)
+        if cluster.chip == chip.id and cluster.host.power_w:
+            nodes = -(-row.need("num_devices") // cluster.chips_per_node)
+            whole_w = chips_w + nodes * HOST_SHARE * cluster.host.power_w
+            return whole_w * (AC_OVER_DC if "AC" in scope else 1.0)
+    raise Skip(f"no cluster of the catalogue states the host power of {chip.id}")
+
+
+def _noted(row: Row, pattern: str) -> int | None:
+    match = re.search(pattern, row.text("notes"))
+    return int(match[1]) if match else None
+
+
+def _served(row: Row, model: Model, target: Target) -> Draw:
+    if model.encoder_only:
+        return _encoded(row, model, target)
+    devices = row.need("num_devices")
+    replica, copies = _replica(row, model, target, devices)
+    made = _noted(row, r"mean output (\d+) tokens") or OUTPUT_TOKENS
+    room = replica.capacity(INPUT_TOKENS + made / 2.0)
+    text = row.text("batch_or_concurrency")
+    running = min(int(text) if text.isdigit() else room, room)
+    batch = Batch(running, INPUT_TOKENS, made)
+    step_s = replica.steady(batch)
+    prompts = running / made * INPUT_TOKENS
+    energy_j = replica.decode_j(running, INPUT_TOKENS + made / 2.0, prompts)
+    ranks = replica.plan.tp * replica.plan.pp * replica.plan.attention_dp * copies
+    return Draw(energy_j / step_s * ranks / devices, running * copies / step_s)
+
+
+def _replica(row: Row, model: Model, target: Target, devices: int) -> tuple[Replica, int]:
+    """One replica and how many there are; expert parallelism spans its tensor-parallel ranks, as in vLLM."""
+    stated = re.search(r"TP(\d+) EP(\d+) DP(\d+)", row.text("notes"))
+    dtypes = dtypes_of(model, target.chip, row.text("precision"))
+    ranks = devices * target.chip.ranks
+    text = row.text("batch_or_concurrency")
+    engine = Engine(max_num_seqs=max(int(text) if text.isdigit() else 1, target.stack.engine.max_num_seqs or 1))
+    if stated:
+        tp, ep, dp = (int(group) for group in stated.groups())
+        degrees = [max(tp, ranks // dp)]
+    else:
+        ep, degrees = 1, [2**e for e in range(ranks.bit_length())]
+    for tp in degrees:
+        plan = Plan(tp=tp, ep=ep if ep <= tp else 1, dtypes=dtypes)
+        fitted = padded(model, tp, plan.ep)
+        check(fitted, plan, training=False)
+        replica = Replica(fitted, plan, target, engine)
+        try:
+            replica.capacity(INPUT_TOKENS + OUTPUT_TOKENS)
+        except Infeasible:
+            continue
+        return replica, ranks // tp
+    raise Skip(f"{model.id} does not fit {devices} x {target.chip.id}")
+
+
+def _encoded(row: Row, model: Model, target: Target) -> Draw:
+    plan = Plan(dtypes=dtypes_of(model, target.chip, row.text("precision")))
+    engine = Engine(max_num_seqs=ENCODER_BATCH, max_batched_tokens=ENCODER_BATCH * ENCODER_TOKENS)
+    replica = Replica(model, plan, target, engine)
+    seconds = replica.prefill_s(ENCODER_BATCH, ENCODER_TOKENS)
+    return Draw(replica.prefill_j(ENCODER_BATCH, ENCODER_TOKENS) / seconds * target.chip.ranks, math.nan)
+
+
+def _trained(row: Row, model: Model, target: Target) -> Draw:
+    devices = row.need("num_devices")
+    seq_len = next((n for name, n in TRAINED_TOKENS.items() if name in row.text("model").lower()), None)
+    seq_len = _noted(row, r"seq (\d+)") or seq_len or SEQUENCE
+    lora = "lora" in row.text("model").lower()
+    batch = _noted(row, r"global batch (\d+)") or devices
+    tp = 4 if lora else 1  # MLPerf's LoRA runs of a 70B model: two replicas a node (their submitted configurations)
+    dp = min(batch, devices // tp)
+    plan = Plan(
+        tp=tp,
+        dp=dp,
+        cp=devices // (tp * dp),
+        global_batch=batch,
+        trainable="lora" if lora else "all",
+        lora_rank=LORA_RANK if lora else 0,
+        dtypes=Dtypes(weights=format_of(row.text("precision")) or "bf16"),  # type: ignore[arg-type]
+    )
+    check(model, plan, training=True)
+    priced = price(model, [settled(model, plan, target, float(seq_len))], target, float(seq_len))
+    step_s = float(priced.step_s[0])
+    return Draw(float(priced.joules[0]) / step_s, batch * seq_len / step_s if lora else math.nan)
