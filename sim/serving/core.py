@@ -1,0 +1,388 @@
+"""The compiled core of a replica: what happens from one moment to another while nobody outside interferes.
+
+It imitates `stepper.Stepper` with the built-in schedulers to the last bit, without an object for each request. At equal
+times: completions, then arrivals, then decisions. An iteration in progress is never cut. What a running sequence has made
+follows from the step at which it will finish, so that an iteration that completes nothing costs the same however many run.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..jit import inline, jit
+from . import state as at
+from .prices import book, gap_bin, price
+from .state import Columns, Core, IntArray, Tables
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@inline
+def _blocks(tokens: int, block: int) -> int:
+    return (tokens + block - 1) // block
+
+
+@inline
+def _push(columns: Columns, count: IntArray, request: int, front: bool) -> None:
+    """Queue a request; those that were preempted go to the front."""
+    columns.tokens[request, at.STATUS] = at.WAITING
+    if count[at.N_WAITING] == 0:
+        columns.tokens[request, at.NEXT] = -1
+        count[at.HEAD] = count[at.TAIL] = request
+    elif front:
+        columns.tokens[request, at.NEXT] = count[at.HEAD]
+        count[at.HEAD] = request
+    else:
+        columns.tokens[request, at.NEXT] = -1
+        columns.tokens[count[at.TAIL], at.NEXT] = request
+        count[at.TAIL] = request
+    count[at.N_WAITING] += 1
+
+
+@inline
+def _leave(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
+    """A running sequence gives its blocks back and is no longer counted; its slot is still there."""
+    count, block = core.counts, tables.whole[at.BLOCK]
+    request = core.running[slot, at.ID]
+    cached = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE]
+    if core.running[slot, at.DECODES] == 1:
+        cached -= 1  # the last token made has no KV yet
+        count[at.N_DECODING] -= 1
+        count[at.N_FRESH] -= core.running[slot, at.FRESH]
+        count[at.KV_TOKENS] -= cached + 1
+        core.growth[(cached - count[at.STEP]) % block] -= 1
+    count[at.FREE] += _blocks(cached, block)
+
+
+@inline
+def _next_finish(core: Core) -> None:
+    first = _NEVER
+    for i in range(core.counts[at.N_RUNNING]):
+        if core.running[i, at.DECODES] == 1:
+            first = min(first, core.running[i, at.FINISH_STEP])
+    core.counts[at.MIN_FINISH] = first
+
+
+@inline
+def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
+    """Evict the sequence that was admitted last; its KV will be computed again."""
+    count = core.counts
+    slot = count[at.N_RUNNING] - 1
+    request = core.running[slot, at.ID]
+    if core.running[slot, at.DECODES] == 1:
+        left = core.running[slot, at.FINISH_STEP] - count[at.STEP]
+        columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT] - left
+        if core.running[slot, at.FRESH] == 0:
+            columns.times_s[request, at.LAST] = core.clock[at.LAST_DECODE]
+    _leave(tables, columns, core, slot)
+    count[at.N_RUNNING] -= 1
+    columns.tokens[request, at.CACHED] = 0
+    columns.tokens[request, at.PREEMPTED] += 1
+    count[at.PREEMPTIONS] += 1
+    _push(columns, count, request, True)
+
+
+@inline
+def _demand(tables: Tables, core: Core) -> int:
+    """Blocks that the decoding sequences need for their next token."""
+    needed: int = core.growth[(-core.counts[at.STEP]) % tables.whole[at.BLOCK]]
+    return needed
+
+
+@inline
+def _grow(tables: Tables, columns: Columns, core: Core) -> bool:
+    """Give every decoding sequence room for its next token, evicting from the end. True: somebody was evicted."""
+    evicted = False
+    while _demand(tables, core) > core.counts[at.FREE]:
+        _preempt_last(tables, columns, core)
+        evicted = True
+    if evicted:
+        _next_finish(core)
+    core.counts[at.FREE] -= _demand(tables, core)
+    return evicted
+
+
+@inline
+def _chunk(tables: Tables, rest: int, budget: int) -> int:
+    """Prompt tokens that go into what is left of the token budget; only `continuous` cuts a prompt that others precede."""
+    if rest <= budget:
+        return rest
+    whole = tables.whole[at.MODE] != at.CONTINUOUS or tables.whole[at.ONE_SHOT] == 1
+    return 0 if whole and budget < tables.whole[at.MAX_TOKENS] else budget
+
+
+@inline
+def _log_chunk(columns: Columns, core: Core, slot: int, tokens: int) -> None:
+    count, request = core.counts, core.running[slot, at.ID]
+    core.running[slot, at.CHUNK] = tokens
+    done = columns.tokens[request, at.DONE]
+    core.chunks[count[at.B_CHUNKS], at.QUERY] = tokens
+    core.chunks[count[at.B_CHUNKS], at.PRIOR] = done
+    count[at.B_CHUNKS] += 1
+    target = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE]
+    count[at.B_SAMPLES] += done + tokens == target
+
+
+@inline
+def _go_on(tables: Tables, columns: Columns, core: Core, budget: int) -> int:
+    """Chunks of prompts that are already running; returns what is left of the budget."""
+    if core.counts[at.N_RUNNING] > core.counts[at.N_DECODING]:
+        for i in range(core.counts[at.N_RUNNING]):
+            if core.running[i, at.DECODES] == 0:
+                request = core.running[i, at.ID]
+                rest = (
+                    columns.tokens[request, at.INPUT]
+                    + columns.tokens[request, at.MADE]
+                    - columns.tokens[request, at.DONE]
+                )
+                tokens = _chunk(tables, rest, budget)
+                if tokens == 0:
+                    break
+                _log_chunk(columns, core, i, tokens)
+                budget -= tokens
+    return budget
+
+
+@inline
+def _admit(tables: Tables, columns: Columns, core: Core, budget: int, room: int) -> None:
+    """Take from the front of the queue while sequences, tokens and blocks allow. room: free blocks not spoken for."""
+    count, whole = core.counts, tables.whole
+    static = whole[at.MODE] == at.STATIC
+    while count[at.N_WAITING] > 0 and count[at.N_RUNNING] < whole[at.MAX_SEQS] and (budget > 0 or static):
+        request = count[at.HEAD]
+        target = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE]
+        held = _blocks(target, whole[at.BLOCK])
+        need = held
+        if static:
+            need = _blocks(columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] - 1, whole[at.BLOCK])
+        reserve = whole[at.WATERMARK] if count[at.N_RUNNING] > 0 else 0
+        tokens = _chunk(tables, target - columns.tokens[request, at.CACHED], budget) if budget > 0 else 0
+        if need + reserve > room or (tokens == 0 and not static):
+            break
+        room -= need
+        count[at.FREE] -= held
+        count[at.HEAD] = columns.tokens[request, at.NEXT]
+        count[at.N_WAITING] -= 1
+        slot = count[at.N_RUNNING]
+        core.running[slot, at.ID] = request
+        core.running[slot, at.CHUNK] = core.running[slot, at.DECODES] = core.running[slot, at.FRESH] = 0
+        count[at.N_RUNNING] += 1
+        columns.tokens[request, at.STATUS] = at.RUNNING
+        columns.tokens[request, at.DONE] = columns.tokens[request, at.CACHED]
+        if math.isnan(columns.times_s[request, at.ADMITTED]):
+            columns.times_s[request, at.ADMITTED] = core.clock[at.NOW]
+        if tokens > 0:
+            _log_chunk(columns, core, slot, tokens)
+            budget -= tokens
+        if tokens == 0 or tokens < target - columns.tokens[request, at.CACHED]:
+            budget = 0  # whoever is cut or left out is the last of this batch
+
+
+@inline
+def _form(tables: Tables, columns: Columns, core: Core) -> bool:
+    """Decide the next batch. False: there is nothing to do."""
+    count, whole = core.counts, tables.whole
+    count[at.B_DECODES] = count[at.B_CHUNKS] = count[at.B_SAMPLES] = 0
+    if count[at.N_RUNNING] == 0 and count[at.N_WAITING] == 0:
+        return False
+    if whole[at.MODE] == at.CONTINUOUS:
+        evicted = count[at.N_DECODING] > 0 and _grow(tables, columns, core)
+        count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
+        budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS] - count[at.N_DECODING])
+        if not evicted:
+            _admit(tables, columns, core, budget, count[at.FREE])
+        return True
+    budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS])
+    if whole[at.MODE] == at.PREFILL_FIRST or count[at.N_RUNNING] == 0:
+        _admit(tables, columns, core, budget, count[at.FREE] - _demand(tables, core))
+    if count[at.B_CHUNKS] == 0:
+        _grow(tables, columns, core)
+        count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
+    return True
+
+
+@inline
+def _finish(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
+    count, request = core.counts, core.running[slot, at.ID]
+    if core.running[slot, at.DECODES] == 1:
+        columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT]
+    _leave(tables, columns, core, slot)
+    columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT]
+    columns.times_s[request, at.FINISH] = core.clock[at.END]
+    columns.tokens[request, at.STATUS] = at.FINISHED
+    count[at.N_FINISHED] += 1
+    core.reported[count[at.REPORTED] % len(core.reported)] = request
+    count[at.REPORTED] += 1
+
+
+@inline
+def _decoded(columns: Columns, core: Core) -> None:
+    """Every decoding sequence has made one token."""
+    count, end_s = core.counts, core.clock[at.END]
+    count[at.STEP] += 1
+    count[at.KV_TOKENS] += count[at.N_DECODING]
+    if count[at.N_DECODING] > count[at.N_FRESH]:
+        core.gaps[gap_bin(end_s - core.clock[at.LAST_DECODE])] += count[at.N_DECODING] - count[at.N_FRESH]
+    if count[at.N_FRESH] > 0:
+        for i in range(count[at.N_RUNNING]):
+            if core.running[i, at.FRESH] == 1:
+                core.gaps[gap_bin(end_s - columns.times_s[core.running[i, at.ID], at.LAST])] += 1
+                core.running[i, at.FRESH] = 0
+        count[at.N_FRESH] = 0
+    core.clock[at.LAST_DECODE] = end_s
+
+
+@inline
+def _prefilled(tables: Tables, columns: Columns, core: Core, slot: int) -> bool:
+    """A chunk is done; if it was the last, the sequence has made a token and decodes from now on. True: it is finished."""
+    count, request, end_s = core.counts, core.running[slot, at.ID], core.clock[at.END]
+    tokens = columns.tokens
+    tokens[request, at.DONE] += core.running[slot, at.CHUNK]
+    core.running[slot, at.CHUNK] = 0
+    cached = tokens[request, at.INPUT] + tokens[request, at.MADE]
+    if tokens[request, at.DONE] < cached:
+        return False
+    if tokens[request, at.MADE] == 0:
+        columns.times_s[request, at.FIRST] = end_s
+    else:
+        core.gaps[gap_bin(end_s - columns.times_s[request, at.LAST])] += 1
+    columns.times_s[request, at.LAST] = end_s
+    left = tokens[request, at.OUTPUT] - tokens[request, at.MADE] - 1
+    if left == 0:
+        return True
+    tokens[request, at.MADE] += 1
+    core.running[slot, at.DECODES] = core.running[slot, at.FRESH] = 1
+    core.running[slot, at.FINISH_STEP] = count[at.STEP] + left
+    count[at.N_DECODING] += 1
+    count[at.N_FRESH] += 1
+    count[at.KV_TOKENS] += cached + 1
+    core.growth[(cached - count[at.STEP]) % tables.whole[at.BLOCK]] += 1
+    return False
+
+
+@inline
+def _complete(tables: Tables, columns: Columns, core: Core) -> None:
+    """The iteration at work has ended."""
+    count = core.counts
+    if count[at.B_DECODES] > 0:
+        _decoded(columns, core)
+    if count[at.B_CHUNKS] == 0 and count[at.MIN_FINISH] > count[at.STEP]:
+        return
+    kept = 0
+    for i in range(count[at.N_RUNNING]):
+        if core.running[i, at.CHUNK] > 0:
+            gone = _prefilled(tables, columns, core, i)
+        else:
+            gone = core.running[i, at.DECODES] == 1 and core.running[i, at.FINISH_STEP] == count[at.STEP]
+        if gone:
+            _finish(tables, columns, core, i)
+        else:
+            core.running[kept] = core.running[i]
+            kept += 1
+    count[at.N_RUNNING] = kept
+    _next_finish(core)
+
+
+@inline
+def _begin(tables: Tables, core: Core) -> bool:
+    """Price the batch that was formed and start it. False: a price is missing."""
+    chunk_tokens = 0
+    for i in range(core.counts[at.B_CHUNKS]):
+        chunk_tokens += core.chunks[i, at.QUERY]
+    if not price(tables, core, chunk_tokens):
+        return False
+    book(tables, core, chunk_tokens)
+    core.clock[at.END] = core.clock[at.NOW] + core.clock[at.SECONDS]
+    core.counts[at.PHASE] = at.BUSY
+    return True
+
+
+@inline
+def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decide: bool) -> bool:
+    count, clock = core.counts, core.clock
+    while True:
+        if count[at.PHASE] == at.BUSY:
+            if clock[at.END] > until_s:
+                return True
+            _complete(tables, columns, core)
+            clock[at.NOW] = clock[at.END]
+            count[at.PHASE] = at.IDLE
+        if count[at.PHASE] == at.IDLE:
+            if clock[at.NOW] > until_s or (clock[at.NOW] == until_s and not decide):
+                return True
+            if not _form(tables, columns, core):
+                return True
+            count[at.PHASE] = at.FORMED
+        if not _begin(tables, core):
+            return False
+
+
+@inline
+def _refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
+    if input_tokens + output_tokens > whole[at.MAX_LEN]:
+        return at.TOO_LONG
+    if _blocks(input_tokens + output_tokens - 1, whole[at.BLOCK]) > whole[at.BLOCKS]:
+        return at.NO_CAPACITY
+    if whole[at.ONE_SHOT] == 1 and input_tokens > whole[at.MAX_TOKENS]:
+        return at.ONE_PASS
+    return 0
+
+
+@jit
+def refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
+    """Why a replica with these settings can never serve such a request (a status), or 0."""
+    return _refusal(whole, input_tokens, output_tokens)
+
+
+@inline
+def _arrive(tables: Tables, columns: Columns, core: Core, request: int) -> bool:
+    refused = _refusal(tables.whole, columns.tokens[request, at.INPUT], columns.tokens[request, at.OUTPUT])
+    if refused:
+        columns.tokens[request, at.STATUS] = refused
+        return False
+    if core.counts[at.PHASE] == at.IDLE:
+        core.clock[at.NOW] = max(core.clock[at.NOW], columns.times_s[request, at.ARRIVAL])
+    _push(columns, core.counts, request, False)
+    return True
+
+
+@jit
+def advance(tables: Tables, columns: Columns, core: Core, until_s: float, decide: bool, request: int) -> int:
+    """Run the replica until `until_s`: iterations that end then are completed; one may start then only if `decide`. Then
+    queue `request`, which arrives at that moment, if it is not negative.
+
+    Returns 1; 2 if the request is refused (its status says why); 0 if a price is missing: core.counts names it, call again
+    once it is filled in.
+    """
+    if not _advance(tables, columns, core, until_s, decide):
+        return 0
+    return 1 if request < 0 or _arrive(tables, columns, core, request) else 2
+
+
+@jit
+def horizon(tables: Tables, core: Core) -> float:
+    """When the replica must be looked at again if nobody interferes: the end of the leap at work. Changes nothing that counts.
+
+    A leap ends with the first iteration that completes a prompt or a request, or after which a sequence lacks a block.
+    Times are added in stepping order, so that the leap ends at the same bits as its steps.
+    """
+    count, clock = core.counts, core.clock
+    if count[at.PHASE] != at.BUSY:
+        return math.inf
+    end_s = float(clock[at.END])
+    if count[at.B_CHUNKS] > 0 or count[at.B_DECODES] < count[at.N_DECODING]:
+        return end_s
+    saved = clock.copy()
+    step0, kv0, free = count[at.STEP], count[at.KV_TOKENS], count[at.FREE]
+    while True:
+        count[at.STEP] += 1
+        count[at.KV_TOKENS] += count[at.N_DECODING]
+        free -= _demand(tables, core)
+        if count[at.STEP] >= count[at.MIN_FINISH] or free < 0 or not price(tables, core, 0):
+            break
+        end_s += clock[at.SECONDS]
+    count[at.STEP], count[at.KV_TOKENS] = step0, kv0
+    clock[:] = saved
+    return end_s

@@ -1,0 +1,31 @@
+"""What one replica may do and what its software costs; every setting resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Settings of one replica, all resolved. kv_blocks None: nothing is cached. padding: none, buckets or power_of_two.
+
+    one_shot: a request is one prompt pass without decode. longest: tokens of the longest request that tables must hold.
+    """
+
+    max_num_seqs: int = 256
+    max_batched_tokens: int = 8192
+    scheduler: str = "continuous"
+    kv_block: int = 16
+    kv_blocks: int | None = None
+    watermark: float = 0.01
+    max_model_len: int = 2**31
+    longest: int = 32768
+    one_shot: bool = False
+    attention_dp: int = 1
+    pp: int = 1
+    chips: int = 1
+    buckets: tuple[int, ...] = ()
+    power_of_two: bool = False
+    eager_launch_s: float = 0.0
+    step_host_s: float = 0.0
+    sequence_host_s: float = 0.0

@@ -1,0 +1,222 @@
+"""One replica, packed: its limits, its KV cache and the prices of its iterations, filled into tables on first use."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from ..catalog.models import EmbeddingBags, Model
+from ..catalog.plans import Engine, Plan
+from ..catalog.targets import Target
+from ..errors import Infeasible, InputError
+from ..lowering.footprint import serving_footprint
+from ..units import text
+from . import state as at
+from .limits import Limits
+from .lowered import Lowered, Price
+from .prices import FIRST_KV
+from .schedulers import SCHEDULERS, load
+from .state import N_PARTS, Core, FloatArray, IntArray, Tables
+
+_WINDOW = 16  # grid points priced together: one call of lowering costs far more than one more row
+_BATCH = 8.0  # the second point of prompt attention: its slope over sequences
+_UNBOUNDED = 2**40
+
+
+class Costs(Protocol):
+    """Seconds of the parts of a pass; see `lowered.Lowered`."""
+
+    launches: float
+
+    def trunk_s(self, tokens: FloatArray) -> FloatArray: ...
+    def logits_s(self, sequences: FloatArray) -> FloatArray: ...
+    def decode_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
+    def prefill_s(self, sequences: FloatArray, query_tokens: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
+
+
+class Pack:
+    """Tables of one replica and what fills them. Replicas of equal configuration share one pack."""
+
+    def __init__(self, costs: Costs, limits: Limits) -> None:
+        self.costs = costs
+        self.limits = limits
+        tokens = max(limits.max_batched_tokens, limits.max_num_seqs)
+        buckets = _powers(tokens) if limits.power_of_two else limits.buckets
+        sequence_buckets = _powers(limits.max_num_seqs) if limits.power_of_two else ()
+        self.token_points = _grid(tokens, 256, 32, buckets)
+        self.sequence_points = _grid(limits.max_num_seqs, 8, 4, sequence_buckets)
+        self.query_points = _grid(tokens, 8, 4, buckets if limits.power_of_two else ())
+        columns = 3 + max(0, math.ceil(math.log2(max(limits.longest, 2 * FIRST_KV) / FIRST_KV)))
+        self.kv_points = np.array([0.0] + [FIRST_KV * 2.0**c for c in range(columns)])
+        self.parts_s = np.full((len(self.token_points), N_PARTS), np.nan)
+        self.tables = self._tables(tokens, buckets, sequence_buckets)
+
+    def _tables(self, tokens: int, buckets: tuple[int, ...], sequence_buckets: tuple[int, ...]) -> Tables:
+        limits, points, v = self.limits, self.sequence_points, len(self.kv_points) + 1
+        cell, weight = _cells(self.token_points, tokens, buckets)
+        row, row_weight = _cells(points, limits.max_num_seqs, sequence_buckets)
+        query, query_weight = _cells(self.query_points, tokens, buckets if limits.power_of_two else ())
+        return Tables(
+            whole=self._whole(),
+            host_s=np.array([limits.eager_launch_s * self.costs.launches, limits.step_host_s, limits.sequence_host_s]),
+            cell=cell,
+            weight=weight,
+            trunk=np.full(len(self.token_points), np.nan),
+            row=row,
+            row_weight=row_weight,
+            logits=np.full(len(points), np.nan),
+            decode=np.full((len(points), v), np.nan),
+            query=query,
+            query_weight=query_weight,
+            prefill=np.full((len(self.query_points), v, 2), np.nan),
+        )
+
+    def _whole(self) -> IntArray:
+        limits, whole = self.limits, np.zeros(at.SETTINGS, dtype=np.int64)
+        blocks = _UNBOUNDED if limits.kv_blocks is None else limits.kv_blocks
+        whole[at.MODE] = getattr(load(limits.scheduler, SCHEDULERS, "scheduler", "decide"), "mode", -1)
+        whole[at.MAX_SEQS] = limits.max_num_seqs
+        whole[at.MAX_TOKENS] = max(limits.max_batched_tokens, limits.max_num_seqs)
+        whole[at.BLOCK] = limits.kv_block
+        whole[at.BLOCKS] = blocks
+        whole[at.WATERMARK] = 0 if limits.kv_blocks is None else math.ceil(limits.watermark * blocks)
+        whole[at.MAX_LEN] = min(limits.max_model_len, limits.longest) + limits.one_shot
+        whole[at.ONE_SHOT] = limits.one_shot
+        whole[at.ATTENTION_DP], whole[at.PP] = limits.attention_dp, limits.pp
+        whole[at.PAD_KV] = limits.power_of_two
+        return whole
+
+    def refused(self, input_tokens: int, output_tokens: int) -> int:
+        """Why a request can never be served here (a status of `state.REASONS`), or 0."""
+        from .core import refusal
+
+        return int(refusal(self.tables.whole, input_tokens, output_tokens))
+
+    def fill(self, core: Core) -> None:
+        """Price what the core lacked, and its neighbours."""
+        what, row, column = (int(core.counts[i]) for i in (at.MISSING, at.MISSING_ROW, at.MISSING_COLUMN))
+        if what == at.TRUNK:
+            self._fill_trunk(row)
+        elif what == at.LOGITS:
+            self._fill_logits(row)
+        elif what == at.DECODE:
+            self._fill_decode(row)
+        else:
+            self._fill_prefill(row, column)
+
+    def _fill_trunk(self, cell: int) -> None:
+        rows = _lacking(self.tables.trunk, cell)
+        self.parts_s[rows] = self.costs.trunk_s(self.token_points[rows])
+        self.tables.trunk[rows] = self.parts_s[rows].sum(axis=1)
+
+    def _fill_logits(self, row: int) -> None:
+        rows = _lacking(self.tables.logits, row)
+        self.tables.logits[rows] = self.costs.logits_s(self.sequence_points[rows])
+
+    def _fill_decode(self, row: int) -> None:
+        kv = np.maximum(self.kv_points, 1.0)
+        seconds = self.costs.decode_s(np.full(len(kv), self.sequence_points[row]), kv)
+        self.tables.decode[row, :-1], self.tables.decode[row, -1] = seconds, seconds[-1]
+
+    def _fill_prefill(self, row: int, column: int) -> None:
+        rows = _lacking(self.tables.prefill[:, column, 0], row)
+        query, prior = self.query_points[rows], self.kv_points[column]
+        one, many = (self.costs.prefill_s(np.full(len(rows), b), query, prior + query) for b in (1.0, _BATCH))
+        each = np.clip((many - one) / (_BATCH - 1.0), 0.0, one)
+        self.tables.prefill[rows, column, 0], self.tables.prefill[rows, column, 1] = one - each, each
+
+
+def _lacking(table: FloatArray, first: int) -> IntArray:
+    """Unpriced entries of the window that starts with the one that was asked for."""
+    return first + np.flatnonzero(np.isnan(table[first : first + _WINDOW]))
+
+
+def _powers(largest: int) -> tuple[int, ...]:
+    return tuple(2**e for e in range(math.ceil(math.log2(largest)) + 1))
+
+
+def _grid(largest: int, exact: int, per_octave: int, buckets: tuple[int, ...]) -> FloatArray:
+    """Counts that are priced: all up to `exact`, then so many an octave, and the buckets."""
+    points = set(range(1, min(exact, largest) + 1)) | set(buckets) | {largest}
+    size = float(exact)
+    while size < largest:
+        points |= {round(size * (1.0 + i / per_octave)) for i in range(per_octave)}
+        size *= 2.0
+    return np.array(sorted(p for p in points if p <= max(largest, *buckets, 1)), dtype=np.float64)
+
+
+def _cells(points: FloatArray, largest: int, buckets: tuple[int, ...]) -> tuple[IntArray, FloatArray]:
+    """For each count 0..largest: the grid point at or below it (after padding to its bucket), and the share of the next."""
+    counts = np.maximum(np.arange(largest + 1, dtype=np.float64), 1.0)
+    if buckets:
+        sizes = np.array(sorted(buckets), dtype=np.float64)
+        place = np.minimum(np.searchsorted(sizes, counts), len(sizes) - 1)
+        counts = np.maximum(counts, sizes[place])  # above the largest bucket nothing is padded
+    cell = np.searchsorted(points, counts, side="right") - 1
+    above = np.minimum(cell + 1, len(points) - 1)
+    span = np.maximum(points[above] - points[cell], 1.0)
+    return cell.astype(np.int64), np.where(above > cell, (counts - points[cell]) / span, 0.0)
+
+
+def resolved(engine: Engine, target: Target) -> Engine:
+    """The engine's settings; what the user did not set is the stack's default. Raises InputError if neither says."""
+    given = {name: getattr(engine, name) for name in engine.model_fields_set if getattr(engine, name) is not None}
+    stack = target.stack.engine
+    default = {name: getattr(stack, name) for name in stack.model_fields_set}
+    found = Engine.model_validate({**default, **given})
+    for name in ("scheduler", "max_num_seqs", "max_batched_tokens", "kv_fraction"):
+        if getattr(found, name) is None:
+            raise InputError(f"engine.{name} is not set, and stack {target.stack.id} has no default. Set it.")
+    return found
+
+
+def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int | None:
+    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached.
+
+    Raises Infeasible if it holds not one block.
+    """
+    held = serving_footprint(model, [plan], float(engine.max_batched_tokens or 0))
+    memory = target.chip.memory.capacity_bytes / target.chip.ranks
+    limit = float(engine.kv_fraction or 0.0) * memory
+    states = float(held.state[0]) * math.ceil((engine.max_num_seqs or 1) / plan.attention_dp)
+    fixed = float(held.total[0])
+    left = limit - fixed - states
+    per_block = float(held.kv_per_token[0]) * engine.kv_block
+    if left < per_block or left < 0.0:
+        raise Infeasible(
+            f"{model.id} on {target.cluster.id}: weights and workspace take {text(fixed, 'bytes')} and states of "
+            f"{engine.max_num_seqs} sequences {text(states, 'bytes')} of {text(limit, 'bytes')} a rank, no room for KV. "
+            "Use more tp or pp, a smaller weight format, or fewer max_num_seqs."
+        )
+    return int(left / per_block) * plan.attention_dp if per_block else None
+
+
+def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price, longest: int) -> Pack:
+    """One replica of a model under a plan. price: seconds of each row, such as `cost.seconds` with a machine; longest:
+    tokens (input and output) of the longest request. Raises InputError for illegal settings, Infeasible if it does not fit."""
+    engine, stack = resolved(engine, target), target.stack
+    plan = plan.with_(sequence_parallel=False)  # serving engines add partial sums on all ranks
+    recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
+    one_shot = model.encoder_only or recommender
+    limits = Limits(
+        max_num_seqs=engine.max_num_seqs or 1,
+        max_batched_tokens=engine.max_batched_tokens or 1,
+        scheduler=engine.scheduler or "continuous",
+        kv_block=engine.kv_block,
+        kv_blocks=None if one_shot else kv_blocks(model, plan, engine, target),
+        watermark=engine.watermark,
+        max_model_len=engine.max_model_len or model.max_positions or 2**31,
+        longest=longest,
+        one_shot=one_shot,
+        attention_dp=plan.attention_dp,
+        pp=plan.pp,
+        chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
+        buckets=engine.buckets,
+        power_of_two=stack.buckets == "power_of_two",
+        eager_launch_s=stack.host_launch_s if stack.launch == "eager" else 0.0,
+        step_host_s=stack.step_host_s,
+        sequence_host_s=stack.sequence_host_s,
+    )
+    return Pack(Lowered(model, plan, price, stack.kernels_per_layer * model.layers), limits)

@@ -1,0 +1,182 @@
+"""The price of one iteration from a replica's tables: one function for the compiled core and for schedulers in Python."""
+
+from __future__ import annotations
+
+import math
+
+from ..jit import inline, jit
+from . import state as at
+from .state import Core, FloatArray, Tables
+
+FIRST_KV = 32  # the second grid point of KV lengths; they double from there
+
+
+@inline
+def kv_cell(kv: float) -> tuple[int, float]:
+    """Column at or below a KV length, and how far towards the next. Points: 0, 32, 64, 128, ..."""
+    if kv < FIRST_KV:
+        return 0, kv / FIRST_KV
+    mantissa, exponent = math.frexp(kv)
+    return exponent - 5, 2.0 * mantissa - 1.0
+
+
+@inline
+def _between(low: float, high: float, weight: float) -> float:
+    return low if weight == 0.0 else low + weight * (high - low)
+
+
+@inline
+def _lacks(core: Core, what: int, row: int, column: int) -> bool:
+    core.counts[at.MISSING] = what
+    core.counts[at.MISSING_ROW] = row
+    core.counts[at.MISSING_COLUMN] = column
+    return False
+
+
+@inline
+def _along_row(table: FloatArray, row: int, column: int, kv_weight: float) -> float:
+    return _between(table[row, column], table[row, column + 1], kv_weight)
+
+
+@inline
+def _decode_s(tables: Tables, core: Core, decodes: int, passes: int) -> bool:
+    """Attention of the decoding sequences on the rank that holds most of them, at their mean length."""
+    ways = tables.whole[at.ATTENTION_DP] * passes
+    held = (decodes + ways - 1) // ways
+    row, weight = tables.row[held], tables.row_weight[held]
+    column, kv_weight = kv_cell(core.counts[at.KV_TOKENS] / decodes)
+    if tables.whole[at.PAD_KV] == 1 and kv_weight > 0.0:
+        column, kv_weight = column + 1, 0.0
+    if math.isnan(tables.decode[row, 0]):
+        return _lacks(core, at.DECODE, row, 0)
+    seconds = _along_row(tables.decode, row, column, kv_weight)
+    if weight > 0.0:
+        if math.isnan(tables.decode[row + 1, 0]):
+            return _lacks(core, at.DECODE, row + 1, 0)
+        seconds = _between(seconds, _along_row(tables.decode, row + 1, column, kv_weight), weight)
+    core.clock[at.DECODE_S] = seconds
+    return True
+
+
+@inline
+def _prefill_s(tables: Tables, core: Core, chunks: int, passes: int) -> bool:
+    """Attention of the prompts: the largest fixed part, and each one's own, spread over attention-DP ranks and passes."""
+    fixed, own, longest = 0.0, 0.0, 0.0
+    for i in range(chunks):
+        query = core.chunks[i, at.QUERY]
+        column, kv_weight = kv_cell(core.chunks[i, at.PRIOR] * 1.0)
+        row, weight = tables.query[query], tables.query_weight[query]
+        if tables.whole[at.PAD_KV] == 1 and kv_weight > 0.0:
+            column, kv_weight = column + 1, 0.0
+        for r in range(row, row + 1 + (weight > 0.0)):
+            for c in range(column, column + 1 + (kv_weight > 0.0)):
+                if math.isnan(tables.prefill[r, c, 0]):
+                    return _lacks(core, at.PREFILL, r, c)
+        one = _along_row(tables.prefill[:, :, 0], row, column, kv_weight)
+        each = _along_row(tables.prefill[:, :, 1], row, column, kv_weight)
+        if weight > 0.0:
+            one = _between(one, _along_row(tables.prefill[:, :, 0], row + 1, column, kv_weight), weight)
+            each = _between(each, _along_row(tables.prefill[:, :, 1], row + 1, column, kv_weight), weight)
+        fixed = max(fixed, one)
+        longest = max(longest, each)
+        own += each
+    ways = min(tables.whole[at.ATTENTION_DP] * passes, chunks)
+    core.clock[at.PREFILL_S] = fixed + max(longest, own / ways)
+    return True
+
+
+@inline
+def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
+    """Seconds of the batch in core.counts (at.B_DECODES, at.B_CHUNKS, at.B_SAMPLES) and core.chunks, into core.clock.
+
+    Under pipeline parallelism a batch of several sequences goes round in `passes` equal parts, one behind the other, and the
+    round lasts as long as one part needs for all stages (stages are balanced, and there are no more parts than stages).
+    False: a price is missing, core.counts names it, nothing has changed.
+    """
+    decodes, chunks, samples = core.counts[at.B_DECODES], core.counts[at.B_CHUNKS], core.counts[at.B_SAMPLES]
+    passes = min(tables.whole[at.PP], decodes + chunks)
+    tokens = (decodes + chunk_tokens + passes - 1) // passes
+    cell, weight = tables.cell[tokens], tables.weight[tokens]
+    for c in range(cell, cell + 1 + (weight > 0.0)):
+        if math.isnan(tables.trunk[c]):
+            return _lacks(core, at.TRUNK, c, 0)
+    trunk = tables.trunk[cell]
+    if weight > 0.0:
+        trunk = _between(trunk, tables.trunk[cell + 1], weight)
+    sampled = 0.0
+    if samples > 0:
+        held = (samples + passes - 1) // passes
+        row, row_weight = tables.row[held], tables.row_weight[held]
+        for r in range(row, row + 1 + (row_weight > 0.0)):
+            if math.isnan(tables.logits[r]):
+                return _lacks(core, at.LOGITS, r, 0)
+        sampled = tables.logits[row]
+        if row_weight > 0.0:
+            sampled = _between(sampled, tables.logits[row + 1], row_weight)
+    core.clock[at.DECODE_S] = core.clock[at.PREFILL_S] = 0.0
+    if decodes > 0 and not _decode_s(tables, core, decodes, passes):
+        return False
+    if chunks > 0 and not _prefill_s(tables, core, chunks, passes):
+        return False
+    device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S]
+    total = max(device, tables.host_s[at.LAUNCH_FLOOR_S]) + tables.host_s[at.STEP_HOST_S]
+    total += tables.host_s[at.SEQUENCE_HOST_S] * (decodes + chunks)
+    core.clock[at.LOGITS_S] = sampled
+    core.clock[at.HOST_S] = total - device
+    core.clock[at.SECONDS] = total
+    core.counts[at.MISSING] = at.NOTHING
+    return True
+
+
+@inline
+def book(tables: Tables, core: Core, chunk_tokens: int) -> None:
+    """Add the priced batch to the replica's sums. Time for all is split by tokens between prompts and decodes."""
+    count, clock = core.counts, core.clock
+    decodes, chunks, seconds = count[at.B_DECODES], count[at.B_CHUNKS], clock[at.SECONDS]
+    decode_share = decodes / (decodes + chunk_tokens)
+    passes = min(tables.whole[at.PP], decodes + chunks)
+    tokens = (decodes + chunk_tokens + passes - 1) // passes
+    cell, weight = tables.cell[tokens], tables.weight[tokens]
+    for phase in range(2):
+        share = decode_share if phase == 1 else 1.0 - decode_share
+        if share > 0.0:
+            core.uses[phase, cell] += share * (1.0 - weight)
+            if weight > 0.0:
+                core.uses[phase, cell + 1] += share * weight
+            clock[at.SUM_LOGITS_S + phase] += share * clock[at.LOGITS_S]
+            clock[at.SUM_HOST_S + phase] += share * clock[at.HOST_S]
+    used = tables.whole[at.BLOCKS] - count[at.FREE]
+    clock[at.SUM_DECODE_S] += clock[at.DECODE_S]
+    clock[at.SUM_PREFILL_S] += clock[at.PREFILL_S]
+    clock[at.BUSY_S] += seconds
+    clock[at.RUNNING_S] += seconds * count[at.N_RUNNING]
+    clock[at.BLOCK_S] += seconds * used
+    count[at.ITERATIONS] += 1
+    count[at.DECODE_STEPS] += decodes > 0
+    count[at.PREFILLED] += chunk_tokens
+    count[at.DECODED] += decodes
+    count[at.PEAK_BLOCKS] = max(count[at.PEAK_BLOCKS], used)
+    count[at.PEAK_RUNNING] = max(count[at.PEAK_RUNNING], count[at.N_RUNNING])
+
+
+@inline
+def gap_bin(gap_s: float) -> int:
+    """Bin of one gap between two tokens of a sequence."""
+    if gap_s <= 1e-6:
+        return 0
+    return min(at.GAP_BINS - 1, int((math.log10(gap_s) + 6.0) * 128.0))
+
+
+@jit
+def price_batch(tables: Tables, core: Core, chunk_tokens: int) -> bool:
+    """`price` and `book`, for callers in Python."""
+    if not price(tables, core, chunk_tokens):
+        return False
+    book(tables, core, chunk_tokens)
+    return True
+
+
+@jit
+def count_gap(core: Core, gap_s: float) -> None:
+    """Count one gap between two tokens."""
+    core.gaps[gap_bin(gap_s)] += 1

@@ -1,0 +1,226 @@
+"""A replica step by step, with a scheduler in Python: the definition that the compiled core imitates, and what runs
+schedulers of the user's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as Sequence_
+
+from ..errors import InputError
+from . import state as at
+from .kv_cache import KvCache
+from .pack import Pack
+from .prices import count_gap, price_batch
+from .schedulers import Batch, Scheduler, Sequence
+from .state import Columns, core_of
+
+
+class Stepper:
+    """One iteration at a time. The same columns, counters and clocks as the compiled core."""
+
+    def __init__(
+        self, pack: Pack, columns: Columns, scheduler: Scheduler, *, leap: bool = True, watch: Sequence_[object] = ()
+    ) -> None:
+        self.pack = pack
+        self.columns = columns
+        self.scheduler = scheduler
+        self.leap = leap
+        self.core = core_of(pack.tables)
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        whole = pack.tables.whole
+        self.kv = KvCache(int(whole[at.BLOCK]), int(whole[at.BLOCKS]), int(whole[at.WATERMARK]))
+        self.batch = Batch()
+        self.stable_for = 0
+        self.finished: list[int] = []
+        self.number = 0
+        self._iteration = [watcher.iteration for watcher in watch if hasattr(watcher, "iteration")]
+
+    def advance(self, until_s: float, decide: bool) -> None:
+        """See `core.advance`."""
+        count, clock = self.core.counts, self.core.clock
+        while True:
+            if count[at.PHASE] == at.BUSY:
+                if clock[at.END] > until_s:
+                    return
+                self._complete(float(clock[at.END]))
+                clock[at.NOW] = clock[at.END]
+                count[at.PHASE] = at.IDLE
+            if clock[at.NOW] > until_s or (clock[at.NOW] == until_s and not decide):
+                return
+            if not (self.running or self.waiting) or not self._begin():
+                return
+
+    def arrive(self, request: int) -> bool:
+        """Reach the request's arrival and queue it; False: it was refused, its status says why."""
+        times_s, tokens = self.columns.times_s[request], self.columns.tokens[request]
+        self.advance(float(times_s[at.ARRIVAL]), False)
+        refused = self.pack.refused(int(tokens[at.INPUT]), int(tokens[at.OUTPUT]))
+        if refused:
+            tokens[at.STATUS] = refused
+            return False
+        count, clock = self.core.counts, self.core.clock
+        if count[at.PHASE] == at.IDLE:
+            clock[at.NOW] = max(clock[at.NOW], times_s[at.ARRIVAL])
+        tokens[at.STATUS] = at.WAITING
+        sequence = Sequence(
+            request, float(times_s[at.ARRIVAL]), int(tokens[at.INPUT]), int(tokens[at.OUTPUT]), int(tokens[at.CACHED])
+        )
+        self.waiting.append(sequence)
+        count[at.N_WAITING] += 1
+        self.stable_for = 0
+        return True
+
+    def horizon(self) -> float:
+        """When the replica must be looked at again if nobody interferes."""
+        return float(self.core.clock[at.END]) if self.core.counts[at.PHASE] == at.BUSY else math.inf
+
+    def take_finished(self) -> list[int]:
+        """Requests that have finished since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    def _begin(self) -> bool:
+        """Decide, make room, start an iteration. False: the scheduler wants nothing now."""
+        now = float(self.core.clock[at.NOW])
+        self.kv.growing = sum(self._needs_block(s) for s in self.running if s.decodes)
+        if self.stable_for > 0 and self.leap and self.kv.growing <= self.kv.free:
+            batch = self.batch
+        else:
+            batch, self.stable_for = self.scheduler.decide(now, self.waiting, self.running, self.kv)
+            self._check(batch)
+        decodes, evicted = self._grow(batch.decodes)
+        chunks = self._admit(batch, now, evicted)
+        if not decodes and not chunks:
+            self.stable_for = 0
+            return False
+        self.batch = Batch(decodes, chunks)
+        self.stable_for = 0 if chunks or evicted else self.stable_for - 1
+        self._start(now)
+        return True
+
+    def _needs_block(self, sequence: Sequence) -> bool:
+        return sequence.done_tokens % self.kv.block == 0
+
+    def _check(self, batch: Batch) -> None:
+        """An illegal batch is the scheduler's mistake: say so."""
+        name = type(self.scheduler).__name__
+        whole = self.pack.tables.whole
+        for sequence in batch.decodes:
+            if not sequence.decodes:
+                raise InputError(
+                    f"scheduler {name}: {sequence} cannot decode: its prompt is not done. Use it in chunks."
+                )
+        for sequence, tokens in batch.chunks:
+            if not 0 < tokens <= sequence.left_tokens:
+                raise InputError(f"scheduler {name}: a chunk of {tokens} for {sequence}. Use 1 to left_tokens.")
+        tokens = len(batch.decodes) + sum(tokens for _, tokens in batch.chunks)
+        if tokens > max(whole[at.MAX_TOKENS], whole[at.MAX_SEQS]):
+            raise InputError(
+                f"scheduler {name}: {tokens} tokens in a batch. Use at most max_batched_tokens = {whole[at.MAX_TOKENS]}."
+            )
+        members = [s.id for s in batch.decodes] + [s.id for s, _ in batch.chunks]
+        if len(set(members)) < len(members):
+            raise InputError(f"scheduler {name}: a sequence stands twice in one batch. Name it once.")
+
+    def _grow(self, wanted: list[Sequence]) -> tuple[list[Sequence], bool]:
+        """Give each decoding sequence of the batch a block if its next token needs one; evict from the end if none is free."""
+        wanted_ids = {s.id for s in wanted}
+        evicted = False
+        while True:
+            decodes = [s for s in self.running if s.id in wanted_ids]
+            need = sum(self._needs_block(s) for s in decodes)
+            if need <= self.kv.free:
+                self.kv.take(need)
+                return decodes, evicted
+            self._evict(self.running.pop())
+            evicted = True
+
+    def _evict(self, sequence: Sequence) -> None:
+        self.kv.give_back(self.kv.blocks_for(sequence.kv_tokens))
+        sequence.running = False
+        sequence.target_tokens = sequence.input_tokens + sequence.made_tokens
+        sequence.done_tokens = sequence.cached_tokens = 0
+        self.waiting.insert(0, sequence)
+        tokens = self.columns.tokens[sequence.id]
+        tokens[at.STATUS] = at.WAITING
+        tokens[at.PREEMPTED] += 1
+        tokens[at.CACHED] = 0
+        self.core.counts[at.PREEMPTIONS] += 1
+
+    def _admit(self, batch: Batch, now: float, evicted: bool) -> list[tuple[Sequence, int]]:
+        """Start what the batch takes from the queue, as far as blocks and slots last; returns the chunks that can run."""
+        refused = False
+        for sequence in [*(s for s, _ in batch.chunks), *batch.admits]:
+            if sequence.running:
+                continue
+            need = self.kv.blocks_for(sequence.target_tokens)
+            full = len(self.running) == self.pack.tables.whole[at.MAX_SEQS] or need > self.kv.free
+            refused = refused or evicted or full or sequence not in self.waiting
+            if refused:
+                continue
+            self.kv.take(need)
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            sequence.running = True
+            self.columns.tokens[sequence.id, at.STATUS] = at.RUNNING
+            if math.isnan(self.columns.times_s[sequence.id, at.ADMITTED]):
+                self.columns.times_s[sequence.id, at.ADMITTED] = now
+        return [(s, tokens) for s, tokens in batch.chunks if s.running]
+
+    def _start(self, now: float) -> None:
+        """Price the batch and start it."""
+        count, clock, chunks = self.core.counts, self.core.clock, self.batch.chunks
+        count[at.B_DECODES], count[at.B_CHUNKS] = len(self.batch.decodes), len(chunks)
+        count[at.B_SAMPLES] = len(self.batch.decodes) + sum(tokens == s.left_tokens for s, tokens in chunks)
+        for i, (sequence, tokens) in enumerate(chunks):
+            self.core.chunks[i] = tokens, sequence.done_tokens
+        self._publish()
+        while not price_batch(self.pack.tables, self.core, sum(tokens for _, tokens in chunks)):
+            self.pack.fill(self.core)
+        clock[at.END] = now + clock[at.SECONDS]
+        count[at.PHASE] = at.BUSY
+        for tell in self._iteration:
+            tell(self.number, now, float(clock[at.END]), len(self.batch.decodes), sum(t for _, t in chunks))
+
+    def _publish(self) -> None:
+        count = self.core.counts
+        count[at.FREE] = self.kv.free
+        count[at.N_WAITING], count[at.N_RUNNING] = len(self.waiting), len(self.running)
+        count[at.KV_TOKENS] = sum(s.done_tokens + 1 for s in self.batch.decodes)
+
+    def _complete(self, end_s: float) -> None:
+        """The iteration has ended: tokens are made, sequences finish."""
+        if self.batch.decodes:
+            self.core.counts[at.STEP] += 1
+        for sequence in self.batch.decodes:
+            sequence.done_tokens += 1
+            self._made(sequence, end_s)
+        for sequence, tokens in self.batch.chunks:
+            sequence.done_tokens += tokens
+            if sequence.done_tokens == sequence.target_tokens:
+                self._made(sequence, end_s)
+        done = [s for s in self.running if s.made_tokens == s.output_tokens]
+        if done:
+            self.running = [s for s in self.running if s.made_tokens < s.output_tokens]
+            self.stable_for = 0
+        for sequence in done:
+            self._finish(sequence, end_s)
+        self._publish()
+
+    def _made(self, sequence: Sequence, end_s: float) -> None:
+        times_s, tokens = self.columns.times_s[sequence.id], self.columns.tokens[sequence.id]
+        if sequence.made_tokens == 0:
+            times_s[at.FIRST] = end_s
+        else:
+            count_gap(self.core, end_s - sequence.last_s)
+        sequence.last_s = end_s
+        sequence.made_tokens += 1
+        tokens[at.MADE] = sequence.made_tokens
+
+    def _finish(self, sequence: Sequence, end_s: float) -> None:
+        self.kv.give_back(self.kv.blocks_for(sequence.kv_tokens))
+        self.columns.times_s[sequence.id, at.FINISH] = end_s
+        self.columns.tokens[sequence.id, at.STATUS] = at.FINISHED
+        self.core.counts[at.N_FINISHED] += 1
+        self.finished.append(sequence.id)
