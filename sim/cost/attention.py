@@ -68,8 +68,11 @@ def decode_s(d, inside, p, chip, mechanism):
     if batch <= 0.0 or kv <= 0.0 or heads <= 0.0:
         return 0.0
     clock, units = chip[CLOCK_HZ], chip[UNITS]
-    items = batch * kv_heads
     group = heads / kv_heads
+    items = batch * kv_heads
+    held = inside[1] * kv * d[6] * items
+    if group > p[QUERY_TILE]:  # a kernel that does not pack so many heads works on each alone
+        items, group = batch * heads, 1.0
     width = d[4] + d[5]
     if mechanism == 1:
         width = _padded(d[4], chip[ARRAY]) + _padded(d[5], chip[ARRAY])
@@ -86,7 +89,6 @@ def decode_s(d, inside, p, chip, mechanism):
         waves = math.ceil(items * split / units)
         compute = min(compute, waves * (each / split + item) + p[SPLIT] / clock)
         split *= 2.0
-    held = item_bytes * items
     share = missed(held, p[CACHE_SHARE] * chip[SRAM_BYTES])
     memory = held * max(share / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), 1.0 / chip[SRAM_RATE])
     memory += inside[0] * batch * heads * width / chip[MEMORY_RATE]

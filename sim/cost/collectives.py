@@ -27,7 +27,7 @@ from .machine import (
 )
 
 LAUNCH, STEP, EFFICIENCY, RAMP, REDUCE, ONE_SHOT, ONE_SHOT_CLOCKS, ONE_SHOT_EFFICIENCY, TREE, SPREAD = range(10)
-HOST_SHARE, PEER = range(10, 12)
+HOST_SHARE, PEER, REDUCE_CLOCKS = range(10, 13)
 
 
 @inline
@@ -61,24 +61,24 @@ def moved_s(size, rate, efficiency, p):
 
 
 @inline
-def _reduction_tier_s(size, inner, found, p, both):
-    """Best of ring, tree and in-switch reduction inside one tier. found: members, rate, latency, hops, depth, reduces."""
+def _tier_s(size, inner, found, p, both):
+    """Best of ring, tree and in-switch reduction inside one tier. found: members, rate, latency, hops,
+    depth of a tree (0: none is built, as inside a node), set-up time of an in-switch reduction (inf: none)."""
     members, rate, latency = found[0], found[1], found[2]
     part = size / inner
     times = 2.0 if both else 1.0
-    ring = times * (found[3] * latency + 0.0) + moved_s(times * (members - 1.0) / members * part, rate, p[EFFICIENCY], p)
+    ring = times * found[3] * latency + moved_s(times * (members - 1.0) / members * part, rate, p[EFFICIENCY], p)
     best = ring
-    if both and found[4] < found[3]:
+    if both and 0.0 < found[4] < found[3]:
         best = min(best, 2.0 * found[4] * latency + moved_s(2.0 * part, rate, p[TREE], p))
-    if both and found[5] > 0.0 and p[REDUCE] > 0.0 and members > 2.0:
-        best = min(best, 2.0 * latency + moved_s(part, rate, p[REDUCE], p))
+    if both and p[REDUCE] > 0.0 and members > 2.0:
+        best = min(best, found[5] + 2.0 * latency + moved_s(part, rate, p[REDUCE], p))
     return best
 
 
 @inline
 def ring_like_s(size, ranks, stride, p, levels, clock, both):
     """all_reduce (both), all_gather or reduce_scatter [s]: tier after tier, or one ring through all tiers, the better."""
-    step = p[STEP] / clock
     tiered, ring_latency, ring_moving, edges = 0.0, 0.0, 0.0, ranks
     times = 2.0 if both else 1.0
     start = 0
@@ -94,7 +94,7 @@ def ring_like_s(size, ranks, stride, p, levels, clock, both):
             if members > 1.0:
                 row = levels[stop]
                 rate += level_rate(row, members, stop, p)
-                latency = row[LATENCY_S] + step
+                latency = row[LATENCY_S] * p[STEP]
                 hops += members - 1.0
                 torus = row[NETWORK] == TORUS or row[NETWORK] == RING
                 depth += members - 1.0 if torus else math.ceil(math.log2(members))
@@ -102,8 +102,9 @@ def ring_like_s(size, ranks, stride, p, levels, clock, both):
             stop += 1
         if outer > inner:
             members = math.ceil(outer / inner)
-            found = (members, rate, latency, hops, depth, levels[start, REDUCES])
-            tiered += _reduction_tier_s(size, inner, found, p, both)
+            setup = p[REDUCE_CLOCKS] / clock if levels[start, REDUCES] > 0.0 else math.inf
+            found = (members, rate, latency, hops, depth if start > 0 else 0.0, setup)
+            tiered += _tier_s(size, inner, found, p, both)
             crossed = (members - 1.0) * math.ceil(ranks / outer) if members - 1.0 == hops else hops * math.ceil(ranks / outer)
             ring_latency += times * crossed * latency
             edges = (ranks - 1.0) / ranks * size * times / inner
@@ -131,14 +132,14 @@ def all_to_all_s(size, ranks, stride, p, levels, clock):
             row = levels[level]
             rate = level_rate(row, members, level, p)
             if row[NETWORK] == TORUS or row[NETWORK] == RING:
-                sent = size * members / 4.0 * min(1.0, outer / ranks * 1.0)
+                sent = size * members / 4.0
                 latency = max(latency, row[LATENCY_S] * members / 2.0)
             else:
                 sent = size * (outer - inner) / ranks
                 latency = max(latency, row[LATENCY_S])
             slowest = max(slowest, moved_s(sent, rate, p[EFFICIENCY], p))
         inner = outer
-    return (p[LAUNCH] + p[STEP] + p[PEER] * (ranks - 1.0)) / clock + latency + slowest
+    return (p[LAUNCH] + p[PEER] * (ranks - 1.0)) / clock + latency * p[STEP] + slowest
 
 
 @inline
@@ -150,7 +151,7 @@ def send_recv_s(size, ranks, stride, p, levels, clock):
             rate = level_rate(row, 2.0, level, p)
             if row[NETWORK] == TORUS or row[NETWORK] == RING:
                 rate = row[BYTES_PER_S] / row[OVERSUBSCRIPTION] / 2.0  # one of the two links of the axis
-            latency = row[LATENCY_S] + (p[LAUNCH] + p[STEP]) / clock
+            latency = row[LATENCY_S] * p[STEP] + p[LAUNCH] / clock
             return latency + moved_s(size, rate, p[EFFICIENCY], p)
     return 0.0
 

@@ -19,7 +19,9 @@ from .matmul import (
     NORM,
     QUANTUM,
     RAMP,
+    ROW_PASSES,
     TILE_SIDES,
+    PAIR_PASSES,
     _step_s,
     joined,
     missed,
@@ -27,30 +29,37 @@ from .matmul import (
 )
 
 QUANTILES = 16
-SKEWED = 1e-6
+BUSIEST = 0.85  # the largest of n normal deviations over sqrt(2 log n), n from 8 to 256
 
 
 @inline
-def loads(rows, experts, skew, out):
-    """Fill `out` with the loads of QUANTILES equal groups of experts, and return how many experts get a row.
+def loads(d, out):
+    """Fill `out` with the loads of QUANTILES equal groups of a rank's experts; return how many experts get a row.
 
-    Loads follow a power law of density x^-skew between 1 and 0.8 of the rows, by its inverse distribution function,
-    scaled to the rows; skew 0: every expert has the same expected load, and rows choose at random.
+    skew 0: rows choose at random among equal experts. Else the loads of all experts follow a power law of density x^-skew
+    between 1 and a tenth of the pairs (by its inverse distribution function), and the rank is the
+    busiest of the 1/share ranks: mean plus the expected largest of so many normal deviations.
     """
-    if skew <= SKEWED:
+    rows, experts, skew = d[0], max(d[3], 1.0), d[4]
+    mean = rows / experts
+    if skew <= 0.0:
         for i in range(QUANTILES):
-            out[i] = rows / experts
-    else:
-        top = max(0.8 * rows, 1.0 + 1e-9)
-        exponent = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
-        total = 0.0
-        for i in range(QUANTILES):
-            out[i] = ((top**exponent - 1.0) * (i + 0.5) / QUANTILES + 1.0) ** (1.0 / exponent)
-            total += out[i]
-        for i in range(QUANTILES):
-            out[i] *= rows * QUANTILES / (experts * total)
+            out[i] = mean
+        return experts * (1.0 - math.exp(-mean))
+    share = d[7] if d[7] > 0.0 else 1.0
+    span = max(0.1 * max(d[6], rows), 1.0 + 1e-9)
+    exponent = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
+    total, squares = 0.0, 0.0
+    for i in range(QUANTILES):
+        out[i] = ((span**exponent - 1.0) * (i + 0.5) / QUANTILES + 1.0) ** (1.0 / exponent)
+        total += out[i]
+        squares += out[i] * out[i]
+    variation = math.sqrt(max(squares * QUANTILES / (total * total) - 1.0, 0.0))
+    deviations = math.sqrt(2.0 * math.log(max(1.0 / share, 1.0))) * BUSIEST
+    busiest = min(1.0 + variation * deviations / math.sqrt(experts), 1.0 / share)
     touched = 0.0
     for i in range(QUANTILES):
+        out[i] = min(out[i] * busiest * rows * QUANTILES / (experts * total), rows)
         touched += 1.0 - math.exp(-out[i])
     return touched * experts / QUANTILES
 
@@ -89,14 +98,16 @@ def _grouped_systolic_s(width, k, load, counts, inside, p, chip):
 
 @inline
 def experts_s(d, inside, p, chip, mechanism):
-    """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, topk, share. Two grouped
+    """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, pairs, share. Two grouped
     products (up with the gate, down); weights of the experts touched are read, rows are gathered and scattered."""
     rows, hidden, width, experts = d[0], d[1], d[2], max(d[3], 1.0)
     if rows <= 0.0 or hidden <= 0.0 or width <= 0.0:
         return 0.0
     clock = chip[CLOCK_HZ]
     load = np.empty(QUANTILES)
-    touched = loads(rows, experts, d[4], load)
+    touched = loads(d, load)
+    if d[4] > 0.0:  # what this rank, the busiest, computes
+        rows = load.sum() * experts / QUANTILES
     counts = (experts, touched)
     up = (d[5] - 1.0) * width
     if mechanism == 1:
@@ -106,7 +117,8 @@ def experts_s(d, inside, p, chip, mechanism):
         compute = _grouped_tiles_s(up, hidden, load, counts, inside, p, chip)
         compute += _grouped_tiles_s(hidden, width, load, counts, inside, p, chip)
     weights = inside[1] * touched * hidden * width * d[5]
-    activations = inside[3] * rows * (3.0 * hidden + 2.0 * up + width)
+    passed = p[PAIR_PASSES] * d[6] * hidden + rows * (p[ROW_PASSES] * hidden + 2.0 * up + width)
+    activations = inside[3] * passed
     share = missed(activations, p[CACHE_SHARE] * chip[SRAM_BYTES])
     moved = (weights + activations * share) / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
     memory = max(moved, (weights + activations) / chip[SRAM_RATE]) + p[RAMP] / clock

@@ -38,7 +38,7 @@ class Machine(NamedTuple):
     """What `cost` needs to know of hardware and software. F formats, K kinds.
 
     mechanism: index of MECHANISMS. rates[F]: FLOP/s of a rank by dtype, NaN = unknown. chip_values: see the columns above.
-    parameters[K, F, F, 16]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
+    parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
     power[5]: shares of the draw. residuals[K, F, F, 2]: p10 and p90 of log(measured / predicted).
     ranges[K, 8, 2]: smallest and largest fitted dims. basis: index of BASES inside the ranges.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-COLUMNS = 16
+COLUMNS = 20
 
 
 class Parameter(NamedTuple):
@@ -37,6 +37,8 @@ MATMUL = (
     Parameter("quantise_bytes", 0.0, "moved for each activation in that pass"),
     Parameter("granule", 64.0, "systolic: rows below which a pass takes no less; pe_grid: side of a unit's tile"),
     Parameter("experts_clocks", 0.0, "moe: for each local expert (offsets, grouping); gemm: for each product of a batch"),
+    Parameter("pair_passes", 1.0, "moe: passes over the hidden values of every token-expert pair that lies on the rank"),
+    Parameter("row_passes", 3.0, "moe: passes over the hidden values of each token-expert pair of the rank"),
 )
 ATTENTION = (
     Parameter("launch_clocks", 8000.0, "launches of the attention call"),
@@ -49,7 +51,7 @@ ATTENTION = (
     Parameter("tail", 0.5, "prefill: weight of the longest tile, which others wait for"),
     Parameter("head_exponent", 0.5, "prefill: efficiency falls as (head size / 128) to this power below 128"),
     Parameter("sequence_clocks", 0.0, "for each sequence of the batch"),
-    Parameter("query_tile", 128.0, "queries of a tile; systolic: rows below which a pass takes no less"),
+    Parameter("query_tile", 128.0, "queries of a tile; decode: most query heads of a KV head that are worked on together"),
     Parameter("pack", 16.0, "decode: query heads that share a KV head are padded to this many rows"),
     Parameter("split_clocks", 2000.0, "decode: to add up the parts of a split KV range"),
     Parameter("cache_share", 0.5, "decode: share of the cache that keeps KV from call to call"),
@@ -75,17 +77,18 @@ MEMORY = (
 )
 COLLECTIVE = (
     Parameter("launch_clocks", 12000.0, "launch and first synchronisation"),
-    Parameter("step_clocks", 500.0, "of each step of an algorithm, beside the latency of the hop"),
+    Parameter("step_hops", 1.0, "latency of a step of an algorithm, in latencies of the level that it crosses"),
     Parameter("efficiency", 0.85, "reached share of the link rate on large messages"),
     Parameter("ramp_bytes", 8e5, "a message of V bytes behaves as V + sqrt(ramp_bytes * V)"),
     Parameter("reduce_efficiency", 0.6, "in-switch reduction: bytes over the link rate and the time; 0 = not used"),
     Parameter("one_shot", 0.0, "1: small messages go to all peers at once (kernels of the serving engines)"),
     Parameter("one_shot_clocks", 5000.0, "one-shot: launch and synchronisation"),
     Parameter("one_shot_efficiency", 0.5, "one-shot: reached share of the link rate"),
-    Parameter("tree_efficiency", 0.7, "tree: reached share of the link rate"),
+    Parameter("tree_efficiency", 0.7, "tree over outer levels: reached share of the link rate"),
     Parameter("spread", 1.0, "outer switches: time over that of evenly spread flows (hash collisions)"),
     Parameter("host_share", 0.5, "host ports: share of the rate between two chips (each byte crosses two ports)"),
     Parameter("peer_clocks", 100.0, "all-to-all and one-shot: for each peer"),
+    Parameter("reduce_clocks", 15000.0, "in-switch reduction: beside the launch"),
 )
 POWER = (
     Parameter("flop_share", 0.65, "share of the full-speed draw above idle that goes to the matrix units at their peak"),
