@@ -158,7 +158,8 @@ def _verdict(setup: Setup, summed: Metrics, limited: bool, meets: bool, slo: Slo
         for label, key in (("TTFT", "ttft_s"), ("TPOT", "tpot_s"))
         if f"{key}_p95" in figures
     )
-    rate = f"{figures['output_tokens_per_s']:,.0f} output tokens/s"
+    tokens = f"{figures['output_tokens_per_s']:,.0f} output tokens/s"
+    rate = tokens if "tpot_s_p95" in figures else f"{figures['requests_per_s']:,.0f} requests/s"
     held = ""
     if limited:
         word = "keeps" if meets else "misses"
