@@ -39,7 +39,7 @@ def _answer(row: Row, context: Context) -> Answer:
     library = (row.text("library").lower().split() or [""])[0]
     stack = context.stack(library, context.family(chip).default_stack)
     packed = context.machine(chip, stack, cluster_for(row, chip, devices, nodes))
-    times, low, high, basis = price(kernels, packed)
+    times, low, high, basis = price(kernels, packed, context)
     slowest = int(np.argmax(times))  # the steps of an expert exchange run as a pipeline
     seconds = float(times[slowest])
     carried = steps[0][1] if op.startswith("moe_") else _bus_factor(row, chip, op, devices) * size

@@ -10,9 +10,10 @@ from ..catalog.chips import Chip, Family
 from ..catalog.clusters import Cluster
 from ..catalog.library import Library, cluster_of, default_library, normal
 from ..catalog.models import Model
-from ..cost.machine import Machine, machine
+from ..cost import Machine, machine, seconds
 from ..errors import InputError
-from .tables import Row, Skip
+from ..lowering.kernels import Kernels
+from .tables import FloatArray, Skip
 
 Level = Literal["fitted", "family", "datasheet"]
 
@@ -69,6 +70,10 @@ class Context:
             self._machines[key] = machine(chip, self.family(chip), self.calibration(chip, stack), cluster)
         return self._machines[key]
 
+    def seconds(self, rows: Kernels, packed: Machine) -> FloatArray:
+        """Seconds of each row."""
+        return seconds(rows, packed)
+
     def model_named(self, name: str) -> Model | None:
         """A catalogue model by a name as tables spell it: organisation, precision and date suffixes may follow the id."""
         bare = re.sub(r"\(.*?\)", " ", name.rsplit("/", 1)[-1])
@@ -86,13 +91,3 @@ class Context:
                 for name in entry.names:
                     self._squeezed.setdefault(normal(name).replace("-", ""), entry.id)
         return self._squeezed
-
-
-def chip_ranks(chip: Chip, devices: int) -> int:
-    """What software addresses in so many chips."""
-    return devices * chip.ranks
-
-
-def row_chip(context: Context, row: Row) -> Chip:
-    """The chip of a row's `device`."""
-    return context.chip(row.text("device"))

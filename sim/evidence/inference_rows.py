@@ -63,7 +63,7 @@ def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
         plan = Plan(tp=tp, pp=row.count("PP") or 1, ep=ep, attention_dp=spread if ep == spread else 1, dtypes=dtypes)
         fitted = padded(model, tp, ep)
         check(fitted, plan, training=False)
-        replica = Replica(fitted, plan, target, engine)
+        replica = Replica(fitted, plan, target, engine, context.seconds)
         try:
             replica.capacity(1.0)
         except Infeasible:

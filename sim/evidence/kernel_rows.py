@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..cost import BASES, Machine, basis, interval, seconds
+from ..cost import BASES, Machine, basis, interval
 from ..errors import InputError, UnknownFigure
 from ..lowering.kernels import DTYPE_IDS, Kernels
 from ..lowering.kinds import KIND_IDS, PART_IDS, PHASE_IDS
 from .context import Context
 from .predictions import Predictions, Progress
+from .rules import BoolArray
 from .tables import FloatArray, Skip, Table
 
 # label of a table -> (format multiplied in, format stored)
@@ -48,7 +49,7 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
             chip = context.chip(device)
             packed = context.machine(chip, context.stack(stack, context.family(chip).default_stack))
             if rows.size:
-                time[rows], low[rows], high[rows], names = price(lowered.take(rows), packed)
+                time[rows], low[rows], high[rows], names = price(lowered.take(rows), packed, context)
                 for index, name in zip(rows, names, strict=True):
                     bases[index] = name
         except Skip as skip:
@@ -60,9 +61,9 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     return Predictions({"time_us": time * 1e6}, tuple(reason), low * 1e6, high * 1e6, tuple(bases))
 
 
-def price(kernels: Kernels, packed: Machine) -> tuple[FloatArray, FloatArray, FloatArray, list[str]]:
+def price(kernels: Kernels, packed: Machine, context: Context) -> tuple[FloatArray, FloatArray, FloatArray, list[str]]:
     """(seconds, low, high, basis) of each kernel."""
-    times = seconds(kernels, packed)
+    times = context.seconds(kernels, packed)
     low, high = interval(kernels, packed, times)
     return times, low, high, [BASES[index] for index in basis(kernels, packed)]
 
@@ -157,14 +158,15 @@ def _attention_decode(table: Table, reason: list[str]) -> Kernels:
     return _kernels(_of_kind(table, "attention_decode"), dtype, stored, shape)
 
 
-def nongated(table: Table) -> FloatArray:
+def nongated(table: Table) -> BoolArray:
     """True where an expert has two matrices instead of three: kernels that say so, and the unlabelled rows of vLLM 0.24 for
     models whose experts are plain (22 of 512 experts a token, or 2688 x 1856)."""
     names = np.array(["nongated" in text for text in table.column("kernel")], bool)
     vllm = np.array([s == "vllm" for s in table.column("stack")], bool)
     vllm &= np.array([v.startswith("0.24") for v in table.column("stack_version")], bool)
     many = (table.numbers("topk") == 22) & (table.numbers("experts") == 512)
-    return names | (vllm & (many | ((table.numbers("hidden") == 2688) & (table.numbers("inter") == 1856))))
+    plain: BoolArray = names | (vllm & (many | ((table.numbers("hidden") == 2688) & (table.numbers("inter") == 1856))))
+    return plain
 
 
 def _moe(table: Table, reason: list[str]) -> Kernels:

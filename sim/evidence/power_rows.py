@@ -164,7 +164,7 @@ def _trained(row: Row, model: Model, target: Target) -> Draw:
         global_batch=batch,
         trainable="lora" if lora else "all",
         lora_rank=LORA_RANK if lora else 0,
-        dtypes=Dtypes(weights=format_of(row.text("precision")) or "bf16"),  # type: ignore[arg-type]
+        dtypes=Dtypes(weights=format_of(row.text("precision")) or "bf16"),
     )
     check(model, plan, training=True)
     priced = price(model, [settled(model, plan, target, float(seq_len))], target, float(seq_len))

@@ -7,6 +7,7 @@ run empty, where every iteration looks like every other one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,8 +18,12 @@ from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..cost.machine import IDLE_W
+from ..lowering.kernels import Kernels
 from ..serving.lowered import Lowered
 from ..serving.pack import kv_blocks, resolved
+from .tables import FloatArray
+
+Price = Callable[[Kernels, cost.Machine], FloatArray]  # seconds of each row on a machine
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,13 @@ class Batch:
 class Replica:
     """Seconds of the passes of a model under a plan on a target. Raises Infeasible where weights and one block do not fit."""
 
-    def __init__(self, model: Model, plan: Plan, target: Target, engine: Engine) -> None:
+    def __init__(self, model: Model, plan: Plan, target: Target, engine: Engine, price: Price = cost.seconds) -> None:
         self.model, self.target = model, target
         self.plan = plan.with_(sequence_parallel=False, dp=1)
         self.engine = resolved(engine, target)
         self.machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
         self.small_kernels = target.stack.kernels_per_layer * model.layers
-        self.lowered = Lowered(model, self.plan, lambda rows: cost.seconds(rows, self.machine), self.small_kernels)
+        self.lowered = Lowered(model, self.plan, lambda rows: price(rows, self.machine), self.small_kernels)
         self.padded = target.stack.buckets == "power_of_two"
 
     @property
@@ -142,5 +147,5 @@ class Replica:
         return step + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
 
 
-def _columns(*values: float) -> tuple[np.ndarray, ...]:  # type: ignore[type-arg]
+def _columns(*values: float) -> tuple[FloatArray, ...]:
     return tuple(np.array([float(value)]) for value in values)

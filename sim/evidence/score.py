@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .predictions import Predictions
-from .rules import TRAINING_TARGETS, training_tiers
+from .rules import TRAINING_TARGETS, BoolArray, training_tiers
 from .tables import FloatArray, Table
+
+IntArray = NDArray[np.int64]
 
 
 class Errors(NamedTuple):
@@ -62,7 +65,7 @@ def summarise(name: str, errors: Errors, floor: FloatArray | None = None) -> lis
     return lines
 
 
-def _line(name: str, errors: Errors, grouping: str, group: str, at: FloatArray, floor: FloatArray | None) -> Line:
+def _line(name: str, errors: Errors, grouping: str, group: str, at: IntArray, floor: FloatArray | None) -> Line:
     values = errors.error[at]
     answered = ~np.isnan(values)
     median, mean, p90 = _statistics(values[answered])
@@ -94,7 +97,7 @@ def errors_of(table: Table, predictions: Predictions, excluded: Sequence[str]) -
     return _METRICS[table.kind.name](table, predictions, excluded)
 
 
-def _pick(table: Table, metric: str, error: FloatArray, counts: FloatArray, grouping: Sequence[str]) -> Errors:
+def _pick(table: Table, metric: str, error: FloatArray, counts: BoolArray, grouping: Sequence[str]) -> Errors:
     rows = [int(i) for i in np.flatnonzero(counts)]
     groups = {}
     for name in grouping:
@@ -104,7 +107,7 @@ def _pick(table: Table, metric: str, error: FloatArray, counts: FloatArray, grou
     return Errors(metric, rows, error[rows], groups)
 
 
-def _kept(excluded: Sequence[str]) -> FloatArray:
+def _kept(excluded: Sequence[str]) -> BoolArray:
     return np.array([rule == "" for rule in excluded], bool)
 
 
@@ -190,7 +193,7 @@ _SAME_RUN = (
 )
 
 
-def _warming_up(table: Table, kept: FloatArray) -> FloatArray:
+def _warming_up(table: Table, kept: BoolArray) -> BoolArray:
     """Rows whose TTFT exceeds 1.3 times that of the same configuration at a higher concurrency [n]."""
     ttft, concurrency = table.measured("ttft_ms"), table.numbers("concurrency")
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)

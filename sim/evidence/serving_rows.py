@@ -34,9 +34,7 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     replicas: dict[object, Replica] = {}
 
     def answer(row: Row) -> Answer:
-        chip = context.chip(row.text("device"))
-        stack = serving_stack(context, chip, row.text("engine"))
-        target = Target(chip, context.family(chip), cluster_of(chip), stack, context.calibration(chip, stack))
+        target = target_of(row, context)
         if row.text("mode") == "disagg":
             values = _disaggregated(row, context, target, replicas)
         else:
@@ -46,7 +44,15 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     return predict_rows(table, answer, progress)
 
 
-def _model(row: Row, context: Context) -> Model:
+def target_of(row: Row, context: Context) -> Target:
+    """Chip, its own ports, and the engine's stack."""
+    chip = context.chip(row.text("device"))
+    stack = serving_stack(context, chip, row.text("engine"))
+    return Target(chip, context.family(chip), cluster_of(chip), stack, context.calibration(chip, stack))
+
+
+def model_named(row: Row, context: Context) -> Model:
+    """The row's model. Raises Skip if the catalogue lacks it."""
     model = context.model_named(row.text("model"))
     if model is None:
         raise Skip(f"model {row.text('model')!r} is not in the catalogue")
@@ -80,14 +86,14 @@ def _lengths(row: Row) -> tuple[int, int, float]:
 
 
 def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dict[str, float]:
-    model, plan = _worker(row, "", _model(row, context), target.chip)
+    model, plan = _worker(row, "", model_named(row, context), target.chip)
     given, made, spread = _lengths(row)
     clients = row.need("concurrency")
     engine = Engine(max_num_seqs=max(clients, target.stack.engine.max_num_seqs or 1))
     key = (model, plan, target.chip.id, target.stack.id, engine)
     if key not in packs:
         packed = cost.machine(target.chip, target.family, target.calibration, target.cluster)
-        packs[key] = pack(model, plan, target, engine, lambda rows: cost.seconds(rows, packed), LONGEST)
+        packs[key] = pack(model, plan, target, engine, lambda rows: context.seconds(rows, packed), LONGEST)
     count = max(2 * clients, min(ROUNDS * clients, MOST_REQUESTS))
     served = simulate(packs[key], closed_loop(clients, count, given, made, spread))
     found = metrics(served).figures
@@ -98,12 +104,12 @@ def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dic
 
 def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[object, Replica]) -> dict[str, float]:
     """Clients go round between the prompt workers, a queue, and the decode workers, where each one waits for its tokens."""
-    model = _model(row, context)
+    model = model_named(row, context)
     given, made, spread = _lengths(row)
     given, made = round(given * (1.0 - spread / 2.0)), max(2, round(made * (1.0 - spread / 2.0)))
     clients = row.need("concurrency")
-    prompt = _replica(row, "prefill_", model, target, replicas)
-    decode = _replica(row, "decode_", model, target, replicas)
+    prompt = replica_of(row, "prefill_", model, target, (context, replicas))
+    decode = replica_of(row, "decode_", model, target, (context, replicas))
     together = row.count("prefill_batch_size") or 1
     together *= prompt.plan.attention_dp
     service_s = prompt.prefill_s(together, given) / together
@@ -123,10 +129,14 @@ def _implied_workers(row: Row, clients: int, decode: Replica) -> int:
     return 1 if batch is None else max(1, round(clients / (batch * decode.plan.attention_dp)))
 
 
-def _replica(row: Row, prefix: str, model: Model, target: Target, replicas: dict[object, Replica]) -> Replica:
+def replica_of(
+    row: Row, prefix: str, model: Model, target: Target, kept: tuple[Context, dict[object, Replica]]
+) -> Replica:
+    """One worker as arithmetic; equal workers are made once. prefix: as in `_worker`."""
+    context, replicas = kept
     fitted, plan = _worker(row, prefix, model, target.chip)
     engine = Engine(max_num_seqs=max(row.need("concurrency"), target.stack.engine.max_num_seqs or 1))
     key = (fitted, plan, target.chip.id, target.stack.id, engine)
     if key not in replicas:
-        replicas[key] = Replica(fitted, plan, target, engine)
+        replicas[key] = Replica(fitted, plan, target, engine, context.seconds)
     return replicas[key]

@@ -9,8 +9,8 @@ from ..catalog.chips import Chip
 from ..catalog.library import normal
 from ..catalog.models import Model, Moe
 from ..catalog.plans import Dtypes
-from ..errors import InputError
 from .context import Context
+from .tables import Skip
 
 
 def serving_stack(context: Context, chip: Chip, engine: str) -> Stack:
@@ -21,8 +21,8 @@ def serving_stack(context: Context, chip: Chip, engine: str) -> Stack:
         if name.split("-")[0] in default.id.split("-"):
             return default
         try:
-            found = context.library.stack(name)
-        except InputError:
+            found = context.stack(name)
+        except Skip:
             continue
         if found.role != "train":
             return found
@@ -67,7 +67,7 @@ def dtypes_of(model: Model, chip: Chip, weights: str, activations: str = "", kv_
     stored, within, kv = format_of(weights), format_of(activations), format_of(kv_cache)
     own = model.stored.experts or model.stored.linear
     if stored is None or stored == own:
-        return Dtypes(kv_cache=kv)  # type: ignore[arg-type]
+        return Dtypes(kv_cache=kv)
     if stored == "fp32" and within in ("bf16", "fp16"):
         stored = within  # cast when the graph is compiled
     if stored not in _SMALL:
@@ -77,4 +77,4 @@ def dtypes_of(model: Model, chip: Chip, weights: str, activations: str = "", kv_
         within = "bf16" if four_bit or stored == "int4" else None
     mixture = any(isinstance(block.ffn, Moe) for block in model.blocks)
     attention = "bf16" if mixture and stored in ("fp4", "int4") else None
-    return Dtypes(weights=stored, activations=within, attention=attention, kv_cache=kv)  # type: ignore[arg-type]
+    return Dtypes(weights=stored, activations=within, attention=attention, kv_cache=kv)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -245,9 +245,9 @@ def parse_table(text: str, name: str) -> Table:
     for column in header:
         if header.count(column) > 1:
             raise InputError(f"{name}:{lines[0]}: the column {column!r} stands twice. Remove one.")
-    for record, line in zip(records[1:], lines[1:], strict=True):
-        if len(record) != len(header):
-            raise InputError(f"{name}:{line}: {len(record)} cells where the header has {len(header)}. Mend the line.")
+    for cells, line in zip(records[1:], lines[1:], strict=True):
+        if len(cells) != len(header):
+            raise InputError(f"{name}:{line}: {len(cells)} cells where the header has {len(header)}. Mend the line.")
     return Table(name, recognise(header, f"{name}:{lines[0]}"), header, tuple(records[1:]), tuple(lines[1:]))
 
 
@@ -265,20 +265,24 @@ def recognise(header: Sequence[str], place: str) -> TableKind:
     )
 
 
+def known_tables(folder: Path) -> list[Table]:
+    """Every CSV file of a folder that is a table of a known kind, by name."""
+    tables = []
+    for file in sorted(folder.glob("*.csv")):
+        try:
+            tables.append(read_table(file))
+        except UnknownTable:
+            continue
+    return tables
+
+
 def find_tables(path: Path, verb: str) -> list[Table]:
-    """The tables of a file or of a folder's CSV files that belong to a verb of `validate`; in a folder others are left out.
+    """The tables of a file, or of a folder, that belong to a verb of `validate`; in a folder others are left out.
 
     Raises InputError if there is none, or if a single file belongs to another verb.
     """
     if path.is_dir():
-        tables = []
-        for file in sorted(path.glob("*.csv")):
-            try:
-                table = read_table(file)
-            except UnknownTable:
-                continue
-            if table.kind.verb == verb:
-                tables.append(table)
+        tables = [table for table in known_tables(path) if table.kind.verb == verb]
         if not tables:
             raise InputError(f"{path}: no CSV file in this folder holds {verb}. Give the file itself.")
         return tables
@@ -288,7 +292,7 @@ def find_tables(path: Path, verb: str) -> list[Table]:
     return [table]
 
 
-def write_rows(path: Path, table: Table, added: dict[str, Sequence[str]]) -> None:
+def write_rows(path: Path, table: Table, added: Mapping[str, Sequence[str]]) -> None:
     """Write a table with all its columns unchanged and further ones after them, whole or not at all.
 
     A column of the input that is to be added (a table that was written here before) is replaced.

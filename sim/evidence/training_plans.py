@@ -49,9 +49,9 @@ def layout_of(row: Row, model: Model, chip: Chip, year: int) -> Layout:
         virtual_stages=virtual,
         micro_batch=micro,
         global_batch=planned,
-        sharding=sharding_of(row, chip),  # type: ignore[arg-type]
+        sharding=sharding_of(row, chip),
         shard_degree=_shard_degree(row, dp * cp),
-        recompute=_recompute(row),  # type: ignore[arg-type]
+        recompute=_recompute(row),
         sequence_parallel=_sequence_parallel(row, year),
         flash_attention=_flash(row, year),
         trainable="lora" if lora else "all",
@@ -123,7 +123,7 @@ def dtypes_of(row: Row) -> Dtypes:
     text = row.text("precision").lower()
     for name, weights in (("fp4", "fp4"), ("fp8", "fp8"), ("int8", "int8"), ("fp16", "fp16"), ("fp32", "fp32")):
         if name in text and not text.startswith("bf16"):
-            return Dtypes(weights=weights)  # type: ignore[arg-type]
+            return Dtypes(weights=weights)
     return Dtypes(weights="bf16", optimizer="bf16" if "stochastic rounding" in text else "fp32")
 
 

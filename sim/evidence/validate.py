@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..catalog.library import Library
 from ..errors import InputError
 from . import (
     campaign_rows,
     collective_rows,
-    floors,
     inference_rows,
     kernel_rows,
     power_rows,
@@ -20,10 +20,11 @@ from . import (
     training_rows,
 )
 from .context import Context
+from .floors import floor_errors
 from .predictions import Predictions, Progress, silent
 from .rules import excluded_by
 from .score import Line, errors_of, summarise
-from .tables import VERBS, Table, find_tables, write_rows
+from .tables import VERBS, Table, find_tables, known_tables, write_rows
 
 Predict = Callable[[Table, Context, Progress], Predictions]
 PREDICT: dict[str, Predict] = {
@@ -98,7 +99,7 @@ def _plain(line: Line) -> dict[str, Any]:
 
 def validate(
     verb: str,
-    path: Path,
+    path: Path | None,
     *,
     rows: Path | None = None,
     context: Context | None = None,
@@ -106,31 +107,42 @@ def validate(
 ) -> Report:
     """Predict and score the tables of a verb in a file or folder, and write the rows to `rows` if it is given.
 
-    verb: one of VERBS. A folder is written as a folder with one file a table, of the same names.
+    verb: one of VERBS. path None: the tables that the catalogue ships. Several tables are written into a
+    folder, one file each, of the same names.
     Raises InputError for an unknown verb, a malformed table, or a path that holds no table of the verb.
     """
     if verb not in PREDICT:
         raise InputError(f"validate {verb}: not a kind of measurement. Use one of {', '.join(VERBS)}.")
     context = context or Context()
-    tables = find_tables(path, verb)
+    tables = find_tables(path, verb) if path is not None else shipped_tables(context.library, verb)
     reports, written = [], []
     for table in tables:
         predictions = PREDICT[verb](table.configuration(), context, progress)
         excluded = excluded_by(table)
         reports.append(report_of(table, predictions, excluded, context))
         if rows is not None:
-            target = rows / Path(table.path).name if path.is_dir() else rows
+            target = rows / Path(table.path).name if path is None or path.is_dir() else rows
             write_rows(target, table, predictions.columns(excluded))
             written.append(str(target))
     return Report(verb, context.level, tuple(reports), tuple(written))
+
+
+def shipped_tables(library: Library, verb: str) -> list[Table]:
+    """The measured tables of a verb that the catalogue ships. Raises InputError if there are none."""
+    for root, _ in library.roots:
+        folders = [root / place / "measured" for place in ("devices", "workloads")]
+        tables = [table for folder in folders for table in known_tables(folder) if table.kind.verb == verb]
+        if tables:
+            return tables
+    raise InputError(f"validate {verb}: the catalogue ships no such table. Give a PATH.")
 
 
 def report_of(table: Table, predictions: Predictions, excluded: list[str], context: Context) -> TableReport:
     """Statistics of one predicted table."""
     name = Path(table.path).stem
     lines: list[Line] = []
-    for errors in errors_of(table, predictions, excluded):
-        floor = floors.errors_of_floor(table, errors, excluded, context)
+    floors = floor_errors(table, excluded, context)
+    for errors, floor in zip(errors_of(table, predictions, excluded), floors, strict=True):
         lines += summarise(name, errors, floor)
     return TableReport(
         name,
