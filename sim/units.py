@@ -76,11 +76,19 @@ def text(value: float, unit: str) -> str:
     if unit == "usd":
         return f"${value:,.2f}" if abs(value) < 1e5 else f"${value / 1e6:,.3f}M"
     if unit not in scaled:
-        return f"{value:,.4g} {unit}".rstrip()
+        return f"{_grouped(value)} {unit}".rstrip()
     for letter, factor in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= factor:
             return f"{value / factor:,.3g} {letter}{scaled[unit]}"
     return f"{value:,.3g} {scaled[unit]}"
+
+
+def _grouped(value: float) -> str:
+    """Four digits that count: 0.2714, 1,073, 68,720, 30.84 million."""
+    for word, factor in (("trillion", 1e12), ("billion", 1e9), ("million", 1e6)):
+        if abs(value) >= factor:
+            return f"{value / factor:,.4g} {word}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
 def _seconds_text(value: float) -> str:
@@ -89,7 +97,7 @@ def _seconds_text(value: float) -> str:
     if abs(value) >= 2 * 3600:
         return f"{value / 3600:,.1f} h"
     if abs(value) >= 1 or value == 0:
-        return f"{value:,.3g} s"
+        return f"{value:,.3g} s" if abs(value) < 1000 else f"{value:,.0f} s"
     for unit, factor in (("ms", 1e-3), ("us", 1e-6)):
         if abs(value) >= factor:
             return f"{value / factor:,.3g} {unit}"

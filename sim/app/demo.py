@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TRAINING = "llama-3.1-405b-pretraining"
 SERVING = "azure-chat-"
+REPLICAS = (1, 2, 4, 8)
 ACCURACY = Path("workloads") / "measured" / "accuracy.json"
 # what the published run took in all: model card of Llama 3.1 405B, Meta, July 2024
 PUBLISHED_DEVICE_HOURS = 30.84e6
@@ -112,7 +113,7 @@ def training_screen(result: Result) -> RenderableType:
     ratio = "" if hours.value is None else f" ({hours.value / PUBLISHED_DEVICE_HOURS - 1:+.0%})"
     lines = [
         f"  {result.verdict}",
-        f"  {_said(hours)} chip-hours; {published}{ratio}",
+        f"  {_said(hours)} of one chip; {published}{ratio}",
         f"  {_said(result['cost'])}   {_said(result['energy'])}   {_said(result['power'])}   [{hours.basis}]",
         "  why",
     ]
@@ -121,22 +122,28 @@ def training_screen(result: Result) -> RenderableType:
 
 
 def serve(library: Library, seed: int | None) -> list[Served]:
-    """Every shipped serving scenario of the tour, one after another."""
-    from .. import api
-
+    """Every serving scenario of the tour, each with the fewest replicas that keep its limits."""
     names = [entry.id for entry in library.entries("scenario") if entry.id.startswith(SERVING)]
     served = []
     with Progress() as progress:
         for index, name in enumerate(names):
             asked = read_scenario(library.find("scenario", name).path)
-            if seed is not None:
-                asked = asked.with_(seed=seed)
-
-            def step(share: float, what: str, index: int = index, name: str = name) -> None:
-                progress((index + share) / len(names), name)
-
-            served.append(Served(name, api.serve(asked, library, progress=step)))
+            asked = asked if seed is None else asked.with_(seed=seed)
+            served.append(Served(name, _fewest(asked, library, lambda: progress(index / len(names), name))))  # noqa: B023
     return served
+
+
+def _fewest(asked: Scenario, library: Library, tried: Callable[[], None]) -> Result:
+    """The answer with the fewest replicas that keep the limits, or with the most that were tried."""
+    from .. import api
+
+    for replicas in REPLICAS:
+        tried()
+        group = asked.groups[0].with_(replicas=replicas)
+        result = api.serve(asked.with_(groups=(group,)), library)
+        if result.fits:
+            break
+    return result
 
 
 def serving_screen(served: list[Served]) -> RenderableType:
@@ -146,17 +153,64 @@ def serving_screen(served: list[Served]) -> RenderableType:
     from ..report.tables import columns, value_text
 
     first = served[0].result
-    heading = f"\n[3/4] serve: {first.scenario['groups'][0]['model']}, {value_text(first['requests'])} chat requests in an hour"
+    model, slo = first.scenario["groups"][0]["model"], first.scenario["slo"]
+    heading = (
+        f"\n[3/4] serve: {model}, an hour of chat ({value_text(first['requests'])}), "
+        f"{slo['percentile']:g}% within TTFT {slo['ttft_s']:g} s and TPOT {slo['tpot_s'] * 1e3:g} ms"
+    )
     names = ("ttft_p95", "tpot_p95", "usd_per_million_tokens", "joules_per_token", "power")
     table = columns("  on", ">chips", ">TTFT p95", ">TPOT p95", ">$/M tokens", ">J/token", ">power", "in time", "basis")
-    why = columns("  why: where the time goes", "")
     for name, result in served:
         cells = [value_text(result[each]) for each in names]
-        kept = "yes" if result.fits else "no"
-        label = f"  {name.removeprefix(SERVING)}"
-        table.add_row(label, value_text(result["devices"]).split()[0], *cells, kept, result["tpot_p95"].basis)
-        why.add_row(label, result.why)
-    return Group(Text(heading, style="bold"), table, why)
+        label = f"  {result.scenario['groups'][0]['replicas']} replicas, {name.removeprefix(SERVING)}"
+        table.add_row(
+            label, f"{result['devices_paid'].value:g}", *cells, "yes" if result.fits else "no", result["tpot_p95"].basis
+        )
+    note = f"  the fewest of {', '.join(map(str, REPLICAS))} replicas that keep the limits"
+    lines = [Text(line, style="dim") for line in (note, *break_even(served))]
+    return Group(Text(heading, style="bold"), table, *lines, why_table(served))
+
+
+def why_table(served: list[Served]) -> RenderableType:
+    """Shares of the replicas' busy time: the five largest parts over all answers, and decode."""
+    from ..report.tables import by_part, columns
+
+    shares = []
+    for _, result in served:
+        busy = sum(result.breakdown.values())
+        shares.append({part: seconds / busy for part, seconds in by_part(result.breakdown).items()} if busy else {})
+    parts = sorted({part for row in shares for part in row}, key=lambda part: -sum(row.get(part, 0) for row in shares))[
+        :5
+    ]
+    table = columns(
+        "  why: share of busy time", *(f">{part.replace('_', ' ')}" for part in parts), ">others", ">in decode"
+    )
+    for (name, result), row in zip(served, shares, strict=True):
+        decode = sum(seconds for (_, phase), seconds in result.breakdown.items() if phase == "decode")
+        shown = [row.get(part, 0.0) for part in parts]
+        cells = [*shown, sum(row.values()) - sum(shown), decode / max(sum(result.breakdown.values()), 1e-30)]
+        table.add_row(f"  {name.removeprefix(SERVING)}", *(f"{cell:.0%}" for cell in cells))
+    return table
+
+
+def break_even(served: list[Served]) -> list[str]:
+    """For each answer without a price or power: the one at which it equals the first answer that has it."""
+    lines = []
+    for figure, key, unit in (("cost", "price", "a chip-hour"), ("energy", "power", "a chip with its host")):
+        known = next((each for each in served if each.result[figure].value is not None), None)
+        for name, result in served:
+            if known is None or result[figure].value is not None:
+                continue
+            amount = known.result[figure].value or 0.0
+            hours = (
+                (result["device_hours"].value or 0.0)
+                * (result["devices_paid"].value or 0.0)
+                / (result["devices"].value or 1.0)
+            )
+            even = f"${amount / hours:.2f}" if figure == "cost" else f"{amount * 1e3 / hours:,.0f} W"
+            short, base = name.removeprefix(SERVING), known.name.removeprefix(SERVING)
+            lines.append(f"  {short}: no public {key}; {even} {unit} would make it equal to {base}")
+    return lines
 
 
 def write(out: Path, library: Library, asked: Scenario, trained: Result, served: list[Served]) -> list[Path]:
@@ -186,7 +240,7 @@ def closing(files: list[Path], took_s: float) -> RenderableType:
         "gambrel support llama-3.1-70b",
     )
     return Group(
-        Text(f"\n[4/4] files: {' · '.join(map(str, files))}", style="bold"),
+        Text(f"\n[4/4] files in {trace.parent}: {' · '.join(path.name for path in files)}", style="bold"),
         Text(f"  {trace} opens at ui.perfetto.dev", style="dim"),
         Text(f"Next ({took_s:.0f} s so far):"),
         *(Text(f"  {line}", no_wrap=True, overflow="ignore") for line in commands),

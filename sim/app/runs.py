@@ -15,6 +15,7 @@ from .options import Verb, scenario_from
 from .output import Call, Progress, emit
 
 if TYPE_CHECKING:
+    from ..catalog.scenarios import Scenario
     from ..result import Result
 
 File = Annotated[
@@ -25,6 +26,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the scenario; also *= and +=. Repeatable."),
 ]
+Everything = Annotated[bool, typer.Option("--all", metavar=" ", help="Show every figure.", rich_help_panel="Output")]
 Flags = dict[str, str | bool]
 
 
@@ -35,6 +37,7 @@ def fit(
         str | None, typer.Argument(metavar="MODEL", help="A model, or a scenario file.", show_default=False)
     ] = None,
     changes: Changes = None,
+    everything: Everything = False,
     *,
     flags: Flags,
 ) -> int:
@@ -45,19 +48,25 @@ def fit(
     if model is not None and file is None:
         flags = {"model": model, **flags}
     scenario = scenario_from("fit", _path(call, file), flags, call.seed, changes or ())
-    return _show(call, api.fit(scenario, call.library()))
+    return _show(call, api.fit(scenario, call.library()), everything)
 
 
 @command("train")
-def train(call: Call, scenario: File = None, changes: Changes = None, *, flags: Flags) -> int:
+def train(
+    call: Call, scenario: File = None, changes: Changes = None, everything: Everything = False, *, flags: Flags
+) -> int:
     """Train a model."""
-    return _run(call, "train", scenario, flags, changes)
+    asked = scenario_from("train", _path(call, scenario), flags, call.seed, changes or ())
+    return _run(call, "train", asked, everything)
 
 
 @command("serve")
-def serve(call: Call, scenario: File = None, changes: Changes = None, *, flags: Flags) -> int:
+def serve(
+    call: Call, scenario: File = None, changes: Changes = None, everything: Everything = False, *, flags: Flags
+) -> int:
     """Serve a model."""
-    return _run(call, "serve", scenario, flags, changes)
+    asked = scenario_from("serve", _path(call, scenario), flags, call.seed, changes or ())
+    return _run(call, "serve", asked, everything)
 
 
 @command("trace")
@@ -97,25 +106,23 @@ def trace(
     )
 
 
-def _run(call: Call, verb: Verb, file: str | None, flags: Flags, changes: list[str] | None) -> int:
+def _run(call: Call, verb: Verb, asked: Scenario, everything: bool) -> int:
     from .. import api
 
-    asked = scenario_from(verb, _path(call, file), flags, call.seed, changes or ())
     with Progress() as progress:
         result = getattr(api, verb)(asked, call.library(), progress=progress)
-    return _show(call, result)
+    return _show(call, result, everything)
 
 
-def _show(call: Call, result: Result) -> int:
+def _show(call: Call, result: Result, everything: bool) -> int:
     from ..report.tables import first_screen, plain
 
-    document = result.to_dict()
     files: dict[str, str | bytes] = {}
     if call.out is not None:
         files = {"report.txt": plain(result), "scenario.yaml": scenario_yaml(result.scenario)}
         if result.requests is not None:
             files["requests.csv"] = _csv(result.requests)
-    emit(call, document, first_screen(result), files)
+    emit(call, result.to_dict(), first_screen(result, everything), files)
     return 0 if result.fits else 1
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from .. import units
 from ..result import Figure, Result
-from ..units import split_unit
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,15 +23,46 @@ BASIS_STYLE = {
 }
 
 
-def first_screen(result: Result) -> RenderableType:
-    """Everything that a result says at a glance, as something that rich prints."""
+# what the first screen shows, in this order, where a result has it; `--all` shows every figure
+KEY_FIGURES = (
+    "step_time",
+    "mfu",
+    "mfu_causal",
+    "tokens_per_s",
+    "days",
+    "device_hours",
+    "ttft_p50",
+    "ttft_p95",
+    "tpot_p50",
+    "tpot_p95",
+    "output_tokens_per_s",
+    "goodput_rps",
+    "slo_attainment",
+    "requests_finished",
+    "usd_per_million_tokens",
+    "joules_per_token",
+    "memory_per_device",
+    "devices",
+    "devices_paid",
+    "cost",
+    "energy",
+    "carbon",
+    "power",
+)
+
+
+def first_screen(result: Result, everything: bool = False) -> RenderableType:
+    """What a result says at a glance, as something that rich prints; with `everything`, every figure of it."""
     from rich.console import Group
     from rich.text import Text
 
+    shown = result.figures if everything else key_figures(result.figures)
     parts: list[RenderableType] = [
         Text(result.verdict, style="bold" if result.fits else "bold red"),
-        figure_table(result),
+        figure_table(shown),
     ]
+    if len(shown) < len(result.figures):
+        parts.append(Text(f"{len(result.figures) - len(shown)} more figures with --all or --json", style="dim"))
     if result.why:
         parts.append(Text(f"why  {result.why}"))
     if result.breakdown:
@@ -46,9 +76,17 @@ def first_screen(result: Result) -> RenderableType:
     return Group(*parts)
 
 
+def key_figures(figures: Mapping[str, Figure]) -> Mapping[str, Figure]:
+    """Those of the first screen in their order; all of them if none is known. Chips paid for only where there are spares."""
+    shown = {name: figures[name] for name in KEY_FIGURES if name in figures}
+    if "devices" in shown and "devices_paid" in shown and shown["devices"].value == shown["devices_paid"].value:
+        del shown["devices_paid"]
+    return shown or figures
+
+
 def plain(result: Result, width: int = 100) -> str:
-    """The first screen as plain text."""
-    return to_text(first_screen(result), width)
+    """Everything that a result says, as plain text."""
+    return to_text(first_screen(result, everything=True), width)
 
 
 def to_text(screen: RenderableType, width: int = 100) -> str:
@@ -72,22 +110,18 @@ def columns(*headings: str) -> Table:
     return table
 
 
-def figure_table(result: Result) -> Table:
+def figure_table(figures: Mapping[str, Figure]) -> Table:
     """One row a figure: name, value, interval, basis. Unknown ones say what is missing."""
     from rich.text import Text
 
     table = columns("figure", ">value", "range", "basis")
-    for name, figure in result.figures.items():
+    for name, figure in figures.items():
         style = BASIS_STYLE.get(figure.basis, "")
-        label = split_unit(name)[0] if split_unit(name) else name  # type: ignore[index]
+        label = name.replace("_", " ")
         if figure.value is None:
-            table.add_row(
-                label.replace("_", " "), "unknown", Text(figure.note, style="dim"), Text("unknown", style=style)
-            )
+            table.add_row(label, "unknown", Text(figure.note, style="dim"), Text("unknown", style=style))
         else:
-            table.add_row(
-                label.replace("_", " "), value_text(figure), interval_text(figure), Text(figure.basis, style=style)
-            )
+            table.add_row(label, value_text(figure), interval_text(figure), Text(figure.basis, style=style))
     return table
 
 
@@ -108,47 +142,23 @@ def interval_text(figure: Figure) -> str:
     return f"{_number(figure.low, figure.unit)} to {_number(figure.high, figure.unit)}"
 
 
-_SCALED = {
-    "s",
-    "bytes",
-    "bytes_per_s",
-    "flops",
-    "flops_per_s",
-    "w",
-    "j",
-    "hz",
-    "usd",
-}  # what `units.text` gives a prefix
 _WRITTEN = {
     "tokens_per_s": "tokens/s",
     "requests_per_s": "requests/s",
     "usd_per_device_hour": "$/device-hour",
     "kg": "kg CO2e",
-    "h": "h",
 }
 
 
 def _number(value: float, unit: str) -> str:
-    if unit in ("fraction", "share"):
+    if unit == "fraction":
         return f"{value:.1%}"
     if unit == "kwh":
         scale, prefix = next(
             (pair for pair in ((1e6, "G"), (1e3, "M"), (1.0, "k")) if abs(value) >= pair[0]), (1e-3, "")
         )
         return f"{value / scale:,.3g} {prefix}Wh"
-    if unit in _SCALED:
-        return units.text(value, unit)
-    return f"{_grouped(value)} {_WRITTEN.get(unit, unit.replace('_per_', '/'))}".rstrip()
-
-
-def _grouped(value: float) -> str:
-    """Four digits that count: 0.2714, 1,073, 68,720, 30.84 million."""
-    if abs(value) >= 1e6:
-        scale, word = (
-            (1e12, "trillion") if abs(value) >= 1e12 else (1e9, "billion") if abs(value) >= 1e9 else (1e6, "million")
-        )
-        return f"{value / scale:,.4g} {word}"
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+    return units.text(value, _WRITTEN.get(unit, unit))
 
 
 def by_part(breakdown: Mapping[tuple[str, str], float]) -> dict[str, float]:
