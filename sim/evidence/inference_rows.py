@@ -58,20 +58,21 @@ def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
     spread = row.count("DP") or 1
     ep = row.count("EP") or 1
     engine = _engine(row, stack)
-    stated = row.count("TP")
-    for tp in (stated,) if stated else _degrees((row.count("num_devices") or 1) * chip.ranks):
-        plan = Plan(tp=tp, pp=row.count("PP") or 1, ep=ep, attention_dp=spread if ep == spread else 1, dtypes=dtypes)
+    degrees = _degrees(row, chip)
+    pp = min(row.count("PP") or 1, model.layers)
+    for tp in degrees:
+        plan = Plan(tp=tp, pp=pp, ep=ep, attention_dp=spread if ep == spread else 1, dtypes=dtypes)
         fitted = padded(model, tp, ep)
         check(fitted, plan, training=False)
         replica = Replica(fitted, plan, target, engine, context.seconds)
         try:
             replica.capacity(1.0)
         except Infeasible:
-            if stated or tp * 2 > (row.count("num_devices") or 1) * chip.ranks:
+            if tp == degrees[-1]:
                 raise
             continue
         return replica
-    raise Skip("TP is not stated, and no degree fits")
+    raise Skip("no degree fits")
 
 
 def _policy(row: Row, *patterns: str) -> int | None:
@@ -92,8 +93,12 @@ def _engine(row: Row, stack: Stack) -> Engine:
     return Engine(max_num_seqs=seqs, max_batched_tokens=tokens)
 
 
-def _degrees(ranks: int) -> list[int]:
-    return [2**e for e in range(ranks.bit_length())]
+def _degrees(row: Row, chip: Chip) -> list[int]:
+    """The stated degree in ranks, then, should that not fit, in whole chips; unstated: powers of two up to all ranks."""
+    stated, ranks = row.count("TP"), (row.count("num_devices") or 1) * chip.ranks
+    if stated is None:
+        return [2**e for e in range(ranks.bit_length())]
+    return sorted({stated, min(max(stated, ranks), stated * chip.ranks)})
 
 
 def _scale(row: Row, replica: Replica, chip: Chip) -> float:

@@ -41,7 +41,10 @@ def _table(table: TableReport) -> str:
 
 def _grid(grouping: str, lines: Sequence[Line]) -> str:
     label = "group" if grouping in ("all", "over sources") else grouping
-    rows = [f"\n| metric | {label} | rows | median | mean | within | floor median | floor mean |", "|---|---|--:|--:|--:|--:|--:|--:|"]
+    rows = [
+        f"\n| metric | {label} | rows | median | mean | within | floor median | floor mean |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for line in lines:
         shares = (line.median, line.mean, line.p90, line.floor_median, line.floor_mean)
         group = {"all": "all rows", "over sources": "mean over sources"}.get(grouping, line.group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..catalog.models import Attention, Block, Dense, LatentAttention, Model, Moe
+from ..catalog.models import Attention, Block, Dense, LatentAttention, LinearAttention, Model, Moe
 from ..lowering import parameters
 from .context import Context
 from .tables import Row, Skip
@@ -96,6 +96,11 @@ def padded(model: Model, tp: int, ep: int) -> Model:
             shared = mixer.kv_heads < mixer.heads
             kv = mixer.kv_heads if tp % mixer.kv_heads == 0 and shared else _multiple(mixer.kv_heads, tp)
             mixer = mixer.with_(heads=_multiple(mixer.heads, tp), kv_heads=kv)
+        elif isinstance(mixer, LatentAttention):
+            mixer = mixer.with_(heads=_multiple(mixer.heads, tp))
+        elif isinstance(mixer, LinearAttention):
+            key, value = _multiple(mixer.key_heads, tp), _multiple(mixer.value_heads, tp)
+            mixer = mixer.with_(key_heads=key, value_heads=value)
         if isinstance(ffn, Moe) and ffn.experts % ep:
             ffn = ffn.with_(experts=_multiple(ffn.experts, ep))
         blocks.append(block.with_(mixer=mixer, ffn=ffn))
