@@ -14,6 +14,7 @@ from ..catalog.targets import Target
 from ..cost import machine
 from ..errors import Infeasible
 from ..lowering import active_parameters, check
+from . import operator_rows
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .replica import Batch, Replica
@@ -22,6 +23,7 @@ from .serving_stacks import dtypes_of, serving_stack
 from .tables import Row, Skip, Table
 
 ENCODER_TOKENS = 128  # sequence length of encoder benchmarks that state none
+UNSTATED_TOKENS = 512  # prompt of latency bounds that state none; such rows are not scored
 SPREAD = (0.5, 2.0)  # interval where nothing better is known: a factor of two either way
 
 
@@ -32,8 +34,10 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
 
 def _answer(row: Row, context: Context) -> Answer:
     phase = row.text("phase")
-    if phase in ("op", "train"):
-        raise Skip(f"phase {phase}: operators and training runs of this table are checked one by one")
+    if phase == "op":
+        return operator_rows.answer(row, context)
+    if phase == "train":
+        raise Skip("training runs are no inference")
     chip = context.chip(row.text("device"))
     model = model_of(context, row, "moe_experts", "moe_topk", "moe_ffn")
     replica = _replica(row, context, model, chip)
@@ -144,7 +148,7 @@ def _encoder(row: Row, replica: Replica) -> dict[str, float]:
 
 
 def _prefill(row: Row, replica: Replica) -> dict[str, float]:
-    tokens = _tokens(row, "input_tokens")
+    tokens = round(row.number("input_tokens") or UNSTATED_TOKENS)
     each = _policy(row, r"(\d+) tokens per GPU", r"tokens per device per forward = (\d+)")
     batch = max(1, round(each * replica.chips / tokens)) if each else _batch(row) or 1
     seconds = replica.prefill_s(batch, tokens)
@@ -157,7 +161,7 @@ def _prefill(row: Row, replica: Replica) -> dict[str, float]:
 
 
 def _decode(row: Row, replica: Replica) -> dict[str, float]:
-    tokens, each = _tokens(row, "input_tokens"), _policy(row, r"(\d+) requests per GPU")
+    tokens, each = round(row.number("input_tokens") or UNSTATED_TOKENS), _policy(row, r"(\d+) requests per GPU")
     batch = round(each * replica.chips) if each else _batch(row) or 1
     step = replica.static(Batch(batch, tokens, round(row.number("output_tokens") or 1)))[1]
     return {

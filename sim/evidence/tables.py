@@ -43,6 +43,7 @@ _SERVED = (
     "input_tokens_per_s",
     "requests_per_s",
     "mfu_pct",
+    "other_value",
 )
 _ATTENTION = ("device", "dtype", "kv_dtype", "batch", "heads", "kv_heads", "head_dim")
 TABLE_KINDS: tuple[TableKind, ...] = (
@@ -74,7 +75,7 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         "inference",
         ("model", "layers", "hidden", "device", "device_family", "phase", "batch_or_concurrency", "input_tokens"),
         _SERVED,
-        ("other_value", "derived_fields"),
+        ("derived_fields",),
     ),
     TableKind(
         "power",
