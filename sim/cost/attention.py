@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ..jit import inline
-from .machine import ARRAY, CLOCK_HZ, EXP_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS
-from .matmul import joined, missed
+from .machine import ARRAY, CLOCK_HZ, EXP_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, Row
+from .matmul import Elements, joined, missed
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, EXP, NORM, TILE, ITEM, TAIL, HEAD_EXPONENT, SEQUENCE = range(10)
 QUERY_TILE, PACK, SPLIT, CACHE_SHARE, UNIT_BYTES, WORK = range(10, 16)
@@ -14,7 +14,7 @@ LINEAR_LAUNCH, LINEAR_EFFICIENCY, LINEAR_MEMORY, LINEAR_NORM, CHUNK, CHUNK_CLOCK
 
 
 @inline
-def pairs(query, kv, causal, limit):
+def pairs(query: float, kv: float, causal: float, limit: float) -> float:
     """Query-key pairs of one head of one sequence (the twin of lowering's `attention_pairs`)."""
     reach = limit if limit > 0.0 else math.inf
     if causal <= 0.0:
@@ -26,13 +26,13 @@ def pairs(query, kv, causal, limit):
 
 
 @inline
-def _padded(size, side):
+def _padded(size: float, side: float) -> float:
     """Lanes that a systolic array of that side spends on `size`."""
     return math.ceil(size / side) * side
 
 
 @inline
-def prefill_s(d, inside, p, chip, mechanism):
+def prefill_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of attention of `query` tokens over `kv` tokens [s]. d: batch, query, kv, heads, kv_heads, head_dim, causal, limit.
     inside: bytes of an element of Q and O, of K and V, FLOP/s of a rank. Tiles on the diagonal are computed whole."""
     batch, query, kv, heads, head_dim = d[0], d[1], d[2], d[3], d[5]
@@ -51,7 +51,8 @@ def prefill_s(d, inside, p, chip, mechanism):
         rate *= min(1.0, head_dim / 128.0) ** p[HEAD_EXPONENT]
     exp_rate = chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock
     work = joined(p[WORK] * flops * units / rate, p[WORK] * computed * units / exp_rate, 2.5)
-    longest = work / tiles * min(2.0, kv / max(kv - query / 2.0, 1.0)) + p[TILE] / clock
+    last = min(query, p[QUERY_TILE]) * (min(kv, d[7]) if d[7] > 0.0 else kv)  # pairs of the last tile, the longest
+    longest = work * min(1.0, last / computed) + p[TILE] / clock
     total = batch * heads * (work + (tiles * p[TILE] + p[ITEM]) / clock) / units
     compute = max(total, longest) + p[TAIL] * longest
     kept = min(kv, d[7] + query) if d[7] > 0.0 else kv
@@ -61,7 +62,7 @@ def prefill_s(d, inside, p, chip, mechanism):
 
 
 @inline
-def decode_s(d, inside, p, chip, mechanism):
+def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of attention of one new token a sequence [s]. d: batch, kv, heads, kv_heads, score_dim, value_dim, kv_values.
     A work item is a KV head of a sequence; items are split along KV until every unit has one."""
     batch, kv, heads, kv_heads = d[0], d[1], d[2], max(d[3], 1.0)
@@ -96,7 +97,7 @@ def decode_s(d, inside, p, chip, mechanism):
 
 
 @inline
-def linear_s(d, inside, p, chip):
+def linear_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     """Time of a gated delta net over `query` tokens [s]. d: batch, query, heads, key_dim, value_dim. Chunks of a head follow
     one another, heads and sequences run side by side; the state is read and written once."""
     batch, query, heads, key, value = d[0], d[1], d[2], d[3], d[4]

@@ -20,34 +20,38 @@ from .machine import (
     RANKS,
     REDUCES,
     RING,
-    SWITCH,
     TIER,
     TORUS,
     WRAP,
+    FloatArray,
+    Row,
 )
 
 LAUNCH, STEP, EFFICIENCY, RAMP, REDUCE, ONE_SHOT, ONE_SHOT_CLOCKS, ONE_SHOT_EFFICIENCY, TREE, SPREAD = range(10)
 HOST_SHARE, PEER, REDUCE_CLOCKS = range(10, 13)
+Group = tuple[float, float, float]  # bytes, ranks, stride
+# members inside and outside a tier, rate, steps of a ring, depth of a tree (0: none), latency of a step, next level
+Tier = tuple[float, float, float, float, float, float, float]
 
 
 @inline
-def reach(levels, level, ranks, stride):
+def reach(levels: FloatArray, level: int, ranks: float, stride: float) -> float:
     """Members of a group inside one domain of a level; the outermost level holds them all."""
     if level < 0:
         return 1.0
     if level == levels.shape[0] - 1:
         return ranks
-    return min(ranks, max(1.0, math.floor(levels[level, RANKS] / stride)))
+    return float(min(ranks, max(1.0, math.floor(levels[level, RANKS] / stride))))
 
 
 @inline
-def level_rate(row, members, level, p):
+def level_rate(row: Row, members: float, level: int, p: Row) -> float:
     """Bytes a second that a rank can send into a level when `members` take part: links to those that do not are idle."""
     rate = row[BYTES_PER_S] / row[OVERSUBSCRIPTION]
     network = row[NETWORK]
     if network == MESH:
         return rate * min(1.0, (members - 1.0) / max(row[DOMAIN] - 1.0, 1.0))
-    if network == TORUS or network == RING:
+    if TORUS <= network <= RING:
         return rate if row[WRAP] > 0.0 and members >= row[DOMAIN] else rate / 2.0
     if network == HOST:
         return rate * p[HOST_SHARE]
@@ -55,75 +59,86 @@ def level_rate(row, members, level, p):
 
 
 @inline
-def moved_s(size, rate, efficiency, p):
+def moved_s(size: float, rate: float, efficiency: float, p: Row) -> float:
     """Time to move `size` bytes; half-filled pipelines cost as if there were sqrt(ramp_bytes * size) more."""
     return (size + math.sqrt(p[RAMP] * size)) / (rate * efficiency)
 
 
 @inline
-def _tier_s(size, inner, found, p, both):
-    """Best of ring, tree and in-switch reduction inside one tier. found: members, rate, latency, hops,
-    depth of a tree (0: none is built, as inside a node), set-up time of an in-switch reduction (inf: none)."""
-    members, rate, latency = found[0], found[1], found[2]
+def _crossed(levels: FloatArray, start: int, ranks: float, stride: float, p: Row) -> Tier:
+    """What a group finds in the tier whose first level is `start`; axes of a torus work side by side."""
+    inner = reach(levels, start - 1, ranks, stride)
+    outer = inner
+    rate, steps, depth, latency = 0.0, 0.0, 0.0, 0.0
+    stop = start
+    while stop < levels.shape[0] and levels[stop, TIER] == levels[start, TIER]:
+        now = max(reach(levels, stop, ranks, stride), outer)
+        members = math.ceil(now / outer)
+        if members > 1.0:
+            row = levels[stop]
+            rate += level_rate(row, members, stop, p)
+            latency = row[LATENCY_S] * p[STEP]
+            steps += members - 1.0
+            depth += 0.0 if TORUS <= row[NETWORK] <= RING or start == 0 else math.ceil(math.log2(members))
+        outer = now
+        stop += 1
+    return (inner, outer, rate, steps, depth, latency, float(stop))
+
+
+@inline
+def _tier_s(size: float, found: Tier, setup_s: float, p: Row, both: bool) -> float:
+    """Best of ring, tree (where one is built: over outer tiers) and in-switch reduction (setup_s: inf without) in a tier."""
+    inner, outer, rate, steps, depth, latency = found[0], found[1], found[2], found[3], found[4], found[5]
+    members = math.ceil(outer / inner)
     part = size / inner
     times = 2.0 if both else 1.0
-    ring = times * found[3] * latency + moved_s(times * (members - 1.0) / members * part, rate, p[EFFICIENCY], p)
-    best = ring
-    if both and 0.0 < found[4] < found[3]:
-        best = min(best, 2.0 * found[4] * latency + moved_s(2.0 * part, rate, p[TREE], p))
+    best = times * steps * latency + moved_s(times * (members - 1.0) / members * part, rate, p[EFFICIENCY], p)
+    if both and 0.0 < depth < steps:
+        best = min(best, 2.0 * depth * latency + moved_s(2.0 * part, rate, p[TREE], p))
     if both and p[REDUCE] > 0.0 and members > 2.0:
-        best = min(best, found[5] + 2.0 * latency + moved_s(part, rate, p[REDUCE], p))
+        best = min(best, setup_s + 2.0 * latency + moved_s(part, rate, p[REDUCE], p))
     return best
 
 
 @inline
-def ring_like_s(size, ranks, stride, p, levels, clock, both):
+def _one_shot_s(size: float, ranks: float, rate: float, p: Row, clock: float) -> float:
+    """All-reduce by one kernel: each rank reads all buffers at once, or reduces its part and sends it on (two shots)."""
+    fixed = (p[ONE_SHOT_CLOCKS] + p[PEER] * (ranks - 1.0)) / clock
+    once = fixed + (ranks - 1.0) * size / (rate * p[ONE_SHOT_EFFICIENCY])
+    twice = fixed + 0.5 * p[ONE_SHOT_CLOCKS] / clock
+    return min(once, twice + 2.0 * (ranks - 1.0) / ranks * size / (rate * p[ONE_SHOT_EFFICIENCY]))
+
+
+@inline
+def ring_like_s(group: Group, p: Row, levels: FloatArray, clock: float, both: bool) -> float:
     """all_reduce (both), all_gather or reduce_scatter [s]: tier after tier, or one ring through all tiers, the better."""
-    tiered, ring_latency, ring_moving, edges = 0.0, 0.0, 0.0, ranks
+    size, ranks, stride = group
     times = 2.0 if both else 1.0
+    tiered, ring_latency, ring_moving, single = 0.0, 0.0, 0.0, 0.0
     start = 0
-    single = 0.0
     while start < levels.shape[0]:
-        stop = start
-        inner = reach(levels, start - 1, ranks, stride)
-        rate, hops, depth, latency = 0.0, 0.0, 0.0, 0.0
-        outer = inner
-        while stop < levels.shape[0] and levels[stop, TIER] == levels[start, TIER]:
-            now = max(reach(levels, stop, ranks, stride), outer)
-            members = math.ceil(now / outer)
-            if members > 1.0:
-                row = levels[stop]
-                rate += level_rate(row, members, stop, p)
-                latency = row[LATENCY_S] * p[STEP]
-                hops += members - 1.0
-                torus = row[NETWORK] == TORUS or row[NETWORK] == RING
-                depth += members - 1.0 if torus else math.ceil(math.log2(members))
-            outer = now
-            stop += 1
+        found = _crossed(levels, start, ranks, stride, p)
+        inner, outer, rate = found[0], found[1], found[2]
         if outer > inner:
-            members = math.ceil(outer / inner)
             setup = p[REDUCE_CLOCKS] / clock if levels[start, REDUCES] > 0.0 else math.inf
-            found = (members, rate, latency, hops, depth if start > 0 else 0.0, setup)
-            tiered += _tier_s(size, inner, found, p, both)
-            crossed = (members - 1.0) * math.ceil(ranks / outer) if members - 1.0 == hops else hops * math.ceil(ranks / outer)
-            ring_latency += times * crossed * latency
-            edges = (ranks - 1.0) / ranks * size * times / inner
-            ring_moving = max(ring_moving, moved_s(edges, rate, p[EFFICIENCY], p))
-            single = rate if outer == ranks and inner == 1.0 and levels[start, NETWORK] <= MESH else 0.0
-        start = stop
+            tiered += _tier_s(size, found, setup, p, both)
+            ring_latency += times * found[3] * math.ceil(ranks / outer) * found[5]
+            through = times * (ranks - 1.0) / ranks * size / inner
+            ring_moving = max(ring_moving, moved_s(through, rate, p[EFFICIENCY], p))
+            if inner == 1.0 and outer == ranks and levels[start, NETWORK] <= MESH:
+                single = rate
+        start = int(found[6])
     best = p[LAUNCH] / clock + min(tiered, ring_latency + ring_moving)
     if both and p[ONE_SHOT] > 0.0 and single > 0.0:
-        fixed = (p[ONE_SHOT_CLOCKS] + p[PEER] * (ranks - 1.0)) / clock
-        best = min(best, fixed + (ranks - 1.0) * size / (single * p[ONE_SHOT_EFFICIENCY]))
-        two_shot = 2.0 * (ranks - 1.0) / ranks * size / (single * p[ONE_SHOT_EFFICIENCY])
-        best = min(best, fixed + p[ONE_SHOT_CLOCKS] / clock * 0.5 + two_shot)
+        best = min(best, _one_shot_s(size, ranks, single, p, clock))
     return best
 
 
 @inline
-def all_to_all_s(size, ranks, stride, p, levels, clock):
+def all_to_all_s(group: Group, p: Row, levels: FloatArray, clock: float) -> float:
     """Every rank sends size/ranks bytes to every rank, its own share included [s]; levels work side by side. On an axis of
     s a byte travels s/4 links on average (s/2 load on the middle link without wrap)."""
+    size, ranks, stride = group
     slowest, latency, inner = 0.0, 0.0, 1.0
     for level in range(levels.shape[0]):
         outer = max(reach(levels, level, ranks, stride), inner)
@@ -131,7 +146,7 @@ def all_to_all_s(size, ranks, stride, p, levels, clock):
         if members > 1.0:
             row = levels[level]
             rate = level_rate(row, members, level, p)
-            if row[NETWORK] == TORUS or row[NETWORK] == RING:
+            if TORUS <= row[NETWORK] <= RING:
                 sent = size * members / 4.0
                 latency = max(latency, row[LATENCY_S] * members / 2.0)
             else:
@@ -143,30 +158,28 @@ def all_to_all_s(size, ranks, stride, p, levels, clock):
 
 
 @inline
-def send_recv_s(size, ranks, stride, p, levels, clock):
+def send_recv_s(group: Group, p: Row, levels: FloatArray, clock: float) -> float:
     """One message to the next member of the group [s], over the innermost level that holds both."""
+    size, ranks, stride = group
     for level in range(levels.shape[0]):
         if reach(levels, level, ranks, stride) > 1.0:
             row = levels[level]
             rate = level_rate(row, 2.0, level, p)
-            if row[NETWORK] == TORUS or row[NETWORK] == RING:
+            if TORUS <= row[NETWORK] <= RING:
                 rate = row[BYTES_PER_S] / row[OVERSUBSCRIPTION] / 2.0  # one of the two links of the axis
-            latency = row[LATENCY_S] * p[STEP] + p[LAUNCH] / clock
-            return latency + moved_s(size, rate, p[EFFICIENCY], p)
+            return float(row[LATENCY_S] * p[STEP] + p[LAUNCH] / clock + moved_s(size, rate, p[EFFICIENCY], p))
     return 0.0
 
 
 @inline
-def collective_s(which, d, p, levels, chip):
+def collective_s(which: int, d: Row, p: Row, levels: FloatArray, chip: Row) -> float:
     """Time of a collective [s]. which: 0 all_reduce, 1 all_gather, 2 reduce_scatter, 3 all_to_all, 4 send_recv.
     d: bytes, ranks, stride, skew (busiest rank over the mean)."""
-    ranks = d[1]
-    size = d[0] * max(d[3], 1.0)
-    stride = max(d[2], 1.0)
-    if ranks <= 1.0 or size <= 0.0:
+    group = (d[0] * max(d[3], 1.0), d[1], max(d[2], 1.0))
+    if d[1] <= 1.0 or d[0] <= 0.0:
         return 0.0
     if which == 3:
-        return all_to_all_s(size, ranks, stride, p, levels, chip[CLOCK_HZ])
+        return all_to_all_s(group, p, levels, chip[CLOCK_HZ])
     if which == 4:
-        return send_recv_s(size, ranks, stride, p, levels, chip[CLOCK_HZ])
-    return ring_like_s(size, ranks, stride, p, levels, chip[CLOCK_HZ], which == 0)
+        return send_recv_s(group, p, levels, chip[CLOCK_HZ])
+    return ring_like_s(group, p, levels, chip[CLOCK_HZ], which == 0)

@@ -20,6 +20,7 @@ from .memory import gather_s, memory_s, optimizer_s
 from .power import kernel_j
 
 FloatArray = NDArray[np.float64]
+Ids = NDArray[np.int16]
 GEMM, PREFILL, BACKWARD, DECODE = (
     KIND_IDS[name] for name in ("gemm", "attention_prefill", "attention_backward", "attention_decode")
 )
@@ -31,7 +32,7 @@ ACCUMULATED_BYTES = 2.0  # results leave a product in bf16, whatever it multipli
 
 
 @inline
-def kernel_s(kind, dtype, stored, d, machine):
+def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine) -> float:
     """Time of one kernel, run alone and warm [s]; NaN if the chip's rate for its dtype is unknown. d: dims of its kind.
     May be called from compiled code of other rooms."""
     p = machine.parameters[kind, dtype, stored]
@@ -58,7 +59,7 @@ def kernel_s(kind, dtype, stored, d, machine):
 
 
 @jit
-def seconds_of_rows(kind, dtype, stored, dims, machine):
+def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine) -> FloatArray:
     """Time of each row [s], float64[n]; the compiled entry behind `seconds`."""
     out = np.empty(kind.size)
     for i in range(kind.size):
@@ -67,15 +68,14 @@ def seconds_of_rows(kind, dtype, stored, dims, machine):
 
 
 @jit
-def joules_of_rows(seconds, work, sent, dtype, machine):
+def joules_of_rows(seconds: FloatArray, work: FloatArray, sent: FloatArray, dtype: Ids, machine: Machine) -> FloatArray:
     """Energy of each row [J]; work[n, 2]: flops and bytes, sent[n]: bytes over links."""
     out = np.empty(seconds.size)
     for i in range(seconds.size):
         rate = machine.rates[dtype[i]]
         rate = rate if rate > 0.0 else 1.0
-        out[i] = kernel_j(
-            seconds[i], work[i, 0], work[i, 1], sent[i], rate, machine.power, machine.chip_values, machine.levels
-        )
+        done = (work[i, 0], work[i, 1], sent[i])
+        out[i] = kernel_j(seconds[i], done, rate, machine.power, machine.chip_values, machine.levels)
     return out
 
 
@@ -122,9 +122,7 @@ def joules(kernels: Kernels, machine: Machine, times: FloatArray | None = None) 
     return out
 
 
-def interval(
-    kernels: Kernels, machine: Machine, times: FloatArray | None = None
-) -> tuple[FloatArray, FloatArray]:
+def interval(kernels: Kernels, machine: Machine, times: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
     """Low and high of each kernel's time [s], float64[n] each: the 10th and 90th percentile of measured over predicted
     times of its kind, where the calibration knows them, else a factor of two either way."""
     if times is None:

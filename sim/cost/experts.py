@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..jit import inline
-from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS
+from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, FloatArray, Row
 from .matmul import (
     CACHE_SHARE,
     EFFICIENCY,
@@ -17,23 +17,25 @@ from .matmul import (
     LAUNCH,
     MEMORY_EFFICIENCY,
     NORM,
+    PAIR_PASSES,
     QUANTUM,
     RAMP,
     ROW_PASSES,
     TILE_SIDES,
-    PAIR_PASSES,
-    _step_s,
+    Elements,
     joined,
     missed,
     quantise_s,
+    tile_step_s,
 )
 
+Shape = tuple[float, float, float]  # columns of the product, its inner dimension, experts
 QUANTILES = 16
 BUSIEST = 0.85  # the largest of n normal deviations over sqrt(2 log n), n from 8 to 256
 
 
 @inline
-def loads(d, out):
+def loads(d: Row, out: FloatArray) -> float:
     """Fill `out` with the loads of QUANTILES equal groups of a rank's experts; return how many experts get a row.
 
     skew 0: rows choose at random among equal experts. Else the loads of all experts follow a power law of density x^-skew
@@ -65,8 +67,9 @@ def loads(d, out):
 
 
 @inline
-def _grouped_tiles_s(width, k, load, counts, inside, p, chip):
-    """Least time over tile heights of the waves of all experts' output tiles; counts: experts, experts touched."""
+def _grouped_tiles_s(shape: Shape, load: FloatArray, inside: Elements, p: Row, chip: Row) -> float:
+    """Least time over tile heights of the waves of all experts' output tiles."""
+    width, k, experts = shape
     best = math.inf
     units = chip[UNITS]
     for i in range(TILE_SIDES.size):
@@ -75,29 +78,30 @@ def _grouped_tiles_s(width, k, load, counts, inside, p, chip):
         for q in range(QUANTILES):
             # an expert that gets a row at all pays at least one tile
             row_tiles += max(1.0 - math.exp(-load[q]), load[q] / a + 0.5 * (1.0 - math.exp(-load[q] / a)))
-        row_tiles *= counts[0] / QUANTILES
+        row_tiles *= experts / QUANTILES
         for j in range(3, TILE_SIDES.size):
             b = TILE_SIDES[j]
             waves = row_tiles * math.ceil(width / b) / units
             waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
-            best = min(best, waves * (k * _step_s(a, b, inside, p, chip) + p[FILL] / chip[CLOCK_HZ]))
+            best = min(best, waves * (k * tile_step_s(a, b, inside, p, chip) + p[FILL] / chip[CLOCK_HZ]))
     return best
 
 
 @inline
-def _grouped_systolic_s(width, k, load, counts, inside, p, chip):
+def _grouped_systolic_s(shape: Shape, load: FloatArray, inside: Elements, p: Row, chip: Row) -> float:
+    width, k, experts = shape
     side = chip[ARRAY]
     rows = 0.0
     for q in range(QUANTILES):
         rows += max((1.0 - math.exp(-load[q])) * p[GRANULE], load[q])
-    rows *= counts[0] / QUANTILES
+    rows *= experts / QUANTILES
     passes = math.ceil(k / side) * math.ceil(width / side)
     per_row = 2.0 * side * side / (inside[2] / chip[UNITS] * p[EFFICIENCY])
     return rows * passes * per_row / chip[UNITS] + p[FILL] / chip[CLOCK_HZ]
 
 
 @inline
-def experts_s(d, inside, p, chip, mechanism):
+def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, pairs, share. Two grouped
     products (up with the gate, down); weights of the experts touched are read, rows are gathered and scattered."""
     rows, hidden, width, experts = d[0], d[1], d[2], max(d[3], 1.0)
@@ -108,14 +112,13 @@ def experts_s(d, inside, p, chip, mechanism):
     touched = loads(d, load)
     if d[4] > 0.0:  # what this rank, the busiest, computes
         rows = load.sum() * experts / QUANTILES
-    counts = (experts, touched)
     up = (d[5] - 1.0) * width
     if mechanism == 1:
-        compute = _grouped_systolic_s(up, hidden, load, counts, inside, p, chip)
-        compute += _grouped_systolic_s(hidden, width, load, counts, inside, p, chip)
+        compute = _grouped_systolic_s((up, hidden, experts), load, inside, p, chip)
+        compute += _grouped_systolic_s((hidden, width, experts), load, inside, p, chip)
     else:
-        compute = _grouped_tiles_s(up, hidden, load, counts, inside, p, chip)
-        compute += _grouped_tiles_s(hidden, width, load, counts, inside, p, chip)
+        compute = _grouped_tiles_s((up, hidden, experts), load, inside, p, chip)
+        compute += _grouped_tiles_s((hidden, width, experts), load, inside, p, chip)
     weights = inside[1] * touched * hidden * width * d[5]
     passed = p[PAIR_PASSES] * d[6] * hidden + rows * (p[ROW_PASSES] * hidden + 2.0 * up + width)
     activations = inside[3] * passed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ SWITCH, MESH, TORUS, RING, HOST = range(5)
 
 _NETWORK_IDS = {name: index for index, name in enumerate(NETWORKS)}
 _DEFAULT_QUANTILES = (-0.7, 0.7)  # no residual is known: within a factor of two
+
+
+class Row(Protocol):
+    """One row of an array, as compiled code indexes it."""
+
+    def __getitem__(self, column: int, /) -> float: ...
 
 
 class Machine(NamedTuple):

@@ -7,18 +7,18 @@ import math
 import numpy as np
 
 from ..jit import inline
-from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS
-
+from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, Row
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
 QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES = range(11, 18)
 
+Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
 SPLITS = np.array([2.0, 4.0, 8.0, 16.0])
 
 
 @inline
-def joined(first, second, norm):
+def joined(first: float, second: float, norm: float) -> float:
     """(first^norm + second^norm)^(1/norm): two times that overlap the less the smaller the norm."""
     large = max(first, second)
     if large <= 0.0:
@@ -26,11 +26,11 @@ def joined(first, second, norm):
     ratio = min(first, second) / large
     if ratio < 0.02:
         return large
-    return large * (1.0 + ratio**norm) ** (1.0 / norm)
+    return float(large * (1.0 + ratio**norm) ** (1.0 / norm))
 
 
 @inline
-def missed(size, cache):
+def missed(size: float, cache: float) -> float:
     """Share of `size` bytes that a cache of `cache` bytes does not keep from one use to the next."""
     if cache <= 0.0:
         return 1.0
@@ -40,7 +40,7 @@ def missed(size, cache):
 
 
 @inline
-def _step_s(a, b, inside, p, chip):
+def tile_step_s(a: float, b: float, inside: Elements, p: Row, chip: Row) -> float:
     """Time of one step along k of an a x b tile on one unit: arithmetic, operands or latency, whichever binds."""
     arithmetic = 2.0 * a * b * chip[UNITS] / (inside[2] * p[EFFICIENCY])
     operands = (a * inside[0] + b * inside[1]) / (p[UNIT_BYTES] * chip[CLOCK_HZ])
@@ -49,12 +49,13 @@ def _step_s(a, b, inside, p, chip):
 
 
 @inline
-def tile_waves_s(m, n, k, batch, inside, p, chip):
+def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     """Least time over tile sizes and splits of k of the waves that `units` units need for the output tiles.
 
-    inside: element bytes of A, of B, FLOP/s. A unit that idles in the last wave costs `quantum` of a busy one.
+    d: m, n, k, batch. A unit that idles in the last wave costs `quantum` of a busy one.
     """
     best = math.inf
+    m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
     units = chip[UNITS]
     fill = p[FILL] / chip[CLOCK_HZ]
     for i in range(TILE_SIDES.size):
@@ -65,7 +66,7 @@ def tile_waves_s(m, n, k, batch, inside, p, chip):
         for j in range(1, TILE_SIDES.size):
             b = TILE_SIDES[j]
             tiles = rows * math.ceil(n / b)
-            step = _step_s(a, b, inside, p, chip)
+            step = tile_step_s(a, b, inside, p, chip)
             waves = tiles / units
             waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
             best = min(best, waves * (k * step + fill))
@@ -83,7 +84,7 @@ def tile_waves_s(m, n, k, batch, inside, p, chip):
 
 
 @inline
-def quantise_s(m, k, p, chip):
+def quantise_s(m: float, k: float, p: Row, chip: Row) -> float:
     """The pass that turns activations into a narrow format before the product; one unit works on a row."""
     if p[QUANTISE] <= 0.0:
         return 0.0
@@ -92,9 +93,9 @@ def quantise_s(m, k, p, chip):
 
 
 @inline
-def _tiles(d, inside, p, chip):
+def _tiles(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
-    compute = tile_waves_s(m, n, k, batch, inside, p, chip)
+    compute = tile_waves_s(d, inside, p, chip)
     weights = inside[1] * n * k * batch
     activations = (inside[0] * m * k + inside[3] * m * n) * batch
     cache = p[CACHE_SHARE] * chip[SRAM_BYTES]
@@ -105,7 +106,7 @@ def _tiles(d, inside, p, chip):
 
 
 @inline
-def _systolic(d, inside, p, chip):
+def _systolic(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     """Weights stand still in an array x array grid, rows stream through; a pass takes no less than `granule` rows."""
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
     side = chip[ARRAY]
@@ -113,15 +114,19 @@ def _systolic(d, inside, p, chip):
     per_row = 2.0 * side * side / (inside[2] / chip[UNITS] * p[EFFICIENCY])
     rows = max(passes * max(m, p[GRANULE]) / chip[UNITS], max(m / chip[UNITS], p[GRANULE]))
     compute = rows * per_row + p[FILL] / chip[CLOCK_HZ]
-    row_bytes = inside[0] * k + inside[3] * n
-    block = max(p[CACHE_SHARE] * chip[SRAM_BYTES] / row_bytes, side)
-    reads = math.ceil(m / block)  # weights pass again for each block of rows that fits on the chip
-    memory = batch * (inside[1] * n * k * reads + row_bytes * m) / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
+    held = p[CACHE_SHARE] * chip[SRAM_BYTES]
+    rows_held = max(held / (inside[0] * k), side)  # weights pass again for each block of rows that fits on the chip,
+    square = max(math.sqrt(held / 4.0), side)  # or both operands pass for each square of fp32 sums that fits
+    weights, inputs = inside[1] * n * k, inside[0] * m * k
+    by_rows = weights * math.ceil(m / rows_held) + inputs
+    by_squares = weights * math.ceil(m / square) + inputs * math.ceil(n / square)
+    moved = batch * (min(by_rows, by_squares) + inside[3] * m * n)
+    memory = moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
     return joined(compute, memory + p[RAMP] / chip[CLOCK_HZ], p[NORM])
 
 
 @inline
-def _pe_grid(d, inside, p, chip):
+def _pe_grid(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     """Elements take granule x granule tiles of the output; operands come from SRAM while all of them fit there."""
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
     side = p[GRANULE]
@@ -135,7 +140,7 @@ def _pe_grid(d, inside, p, chip):
 
 
 @inline
-def matmul_s(d, inside, p, chip, mechanism):
+def matmul_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of C[m,n] = A[m,k] B[k,n], `batch` times, alone and warm [s]. d: m, n, k, batch. inside: bytes of an element of
     A and of B, FLOP/s of a rank, bytes of an element of C. Source: docs/cost.md section 2."""
     if d[0] <= 0.0 or d[1] <= 0.0 or d[2] <= 0.0:

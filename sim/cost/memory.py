@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 
 from ..jit import inline
-from .machine import CLOCK_HZ, HOST_LATENCY, HOST_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, VECTOR_RATE
+from .machine import (
+    CLOCK_HZ,
+    HOST_LATENCY,
+    HOST_RATE,
+    MEMORY_RATE,
+    SRAM_BYTES,
+    SRAM_RATE,
+    UNITS,
+    VECTOR_RATE,
+    Row,
+)
 from .matmul import missed
 
 LAUNCH, MEMORY_EFFICIENCY, VECTOR_EFFICIENCY, CACHE_SHARE, GRANULE, ROW, HOST_EFFICIENCY = range(7)
 
 
 @inline
-def stream_s(size, p, chip):
+def stream_s(size: float, p: Row, chip: Row) -> float:
     """Time to move `size` bytes once: what the cache still holds comes at its rate, the rest at that of memory."""
     memory = 1.0 / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
     if p[CACHE_SHARE] <= 0.0 or size <= 0.0:
@@ -22,14 +32,14 @@ def stream_s(size, p, chip):
 
 
 @inline
-def memory_s(d, p, chip):
+def memory_s(d: Row, p: Row, chip: Row) -> float:
     """Time of `kernels` launches that together move `bytes` and do `flops` vector operations [s]. d: bytes, flops, kernels."""
     vector = d[1] / (chip[VECTOR_RATE] * p[VECTOR_EFFICIENCY])
     return max(d[2], 1.0) * p[LAUNCH] / chip[CLOCK_HZ] + max(stream_s(d[0], p, chip), vector)
 
 
 @inline
-def cached_share(held, table, skew):
+def cached_share(held: float, table: float, skew: float) -> float:
     """Share of accesses that hit when the most popular rows of a table are held; Zipf popularity with exponent `skew`.
 
     held, table: bytes. Integral of x^-skew over the rows held, over that of all rows.
@@ -41,11 +51,11 @@ def cached_share(held, table, skew):
     if abs(skew - 1.0) < 1e-6:
         return math.log(held) / math.log(table)
     exponent = 1.0 - skew
-    return (held**exponent - 1.0) / (table**exponent - 1.0)
+    return float((held**exponent - 1.0) / (table**exponent - 1.0))
 
 
 @inline
-def gather_s(d, p, chip):
+def gather_s(d: Row, p: Row, chip: Row) -> float:
     """Time to gather rows of a table [s]. d: rows, row_bytes, table_bytes, skew. Accesses are `granule_bytes` at least."""
     rows, row_bytes = d[0], d[1]
     if rows <= 0.0:
@@ -59,7 +69,7 @@ def gather_s(d, p, chip):
 
 
 @inline
-def optimizer_s(d, p, chip):
+def optimizer_s(d: Row, p: Row, chip: Row) -> float:
     """Time to update `parameters` parameters, moving `bytes_each` for each; offloaded: over the host port [s]."""
     moved = d[0] * d[1]
     launch = p[LAUNCH] / chip[CLOCK_HZ]

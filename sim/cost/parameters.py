@@ -36,8 +36,12 @@ MATMUL = (
     Parameter("quantise_row_clocks", 0.0, "of a row in that pass, one unit a row"),
     Parameter("quantise_bytes", 0.0, "moved for each activation in that pass"),
     Parameter("granule", 64.0, "systolic: rows below which a pass takes no less; pe_grid: side of a unit's tile"),
-    Parameter("experts_clocks", 0.0, "moe: for each local expert (offsets, grouping); gemm: for each product of a batch"),
-    Parameter("pair_passes", 1.0, "moe: passes over the hidden values of every token-expert pair that lies on the rank"),
+    Parameter(
+        "experts_clocks", 0.0, "moe: for each local expert (offsets, grouping); gemm: for each product of a batch"
+    ),
+    Parameter(
+        "pair_passes", 1.0, "moe: passes over the hidden values of every token-expert pair that lies on the rank"
+    ),
     Parameter("row_passes", 3.0, "moe: passes over the hidden values of each token-expert pair of the rank"),
 )
 ATTENTION = (
@@ -51,7 +55,9 @@ ATTENTION = (
     Parameter("tail", 0.5, "prefill: weight of the longest tile, which others wait for"),
     Parameter("head_exponent", 0.5, "prefill: efficiency falls as (head size / 128) to this power below 128"),
     Parameter("sequence_clocks", 0.0, "for each sequence of the batch"),
-    Parameter("query_tile", 128.0, "queries of a tile; decode: most query heads of a KV head that are worked on together"),
+    Parameter(
+        "query_tile", 128.0, "queries of a tile; decode: most query heads of a KV head that are worked on together"
+    ),
     Parameter("pack", 16.0, "decode: query heads that share a KV head are padded to this many rows"),
     Parameter("split_clocks", 2000.0, "decode: to add up the parts of a split KV range"),
     Parameter("cache_share", 0.5, "decode: share of the cache that keeps KV from call to call"),
@@ -91,7 +97,9 @@ COLLECTIVE = (
     Parameter("reduce_clocks", 15000.0, "in-switch reduction: beside the launch"),
 )
 POWER = (
-    Parameter("flop_share", 0.65, "share of the full-speed draw above idle that goes to the matrix units at their peak"),
+    Parameter(
+        "flop_share", 0.65, "share of the full-speed draw above idle that goes to the matrix units at their peak"
+    ),
     Parameter("byte_share", 0.35, "share of it that goes to memory at its peak rate"),
     Parameter("link_share", 0.1, "share of it that goes to the links at their peak rate"),
     Parameter("busy_share", 0.1, "share of it that any running kernel draws"),
