@@ -83,7 +83,9 @@ def test_long_decode_takes_its_kv_bytes_over_the_memory_rate() -> None:
 def test_fp8_keys_and_values_halve_a_long_decode() -> None:
     shape = (64, 65536, 32, 8, 128, 128, 256)
     wide = seconds_of("attention_decode", *shape, machine=machine_of())
-    assert seconds_of("attention_decode", *shape, machine=machine_of(), stored="fp8") == pytest.approx(wide / 2, rel=0.1)
+    assert seconds_of("attention_decode", *shape, machine=machine_of(), stored="fp8") == pytest.approx(
+        wide / 2, rel=0.1
+    )
 
 
 def test_one_long_sequence_is_split_over_the_units() -> None:
@@ -147,7 +149,9 @@ def test_linear_attention_is_linear_in_the_sequence() -> None:
     assert seconds_of("linear_attention", 8, 65536, 32, 128, 128, machine=machine) == pytest.approx(2 * once, rel=0.02)
 
 
-def moe(machine: Machine, rows: float, experts: float, skew: float = 0.0, share: float = 1.0, stored: str = "bf16") -> float:
+def moe(
+    machine: Machine, rows: float, experts: float, skew: float = 0.0, share: float = 1.0, stored: str = "bf16"
+) -> float:
     return seconds_of("moe", rows, 4096, 2048, experts, skew, 3, rows, share, machine=machine, stored=stored)
 
 

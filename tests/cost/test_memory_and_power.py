@@ -30,9 +30,7 @@ def test_a_pass_of_much_arithmetic_takes_its_vector_operations() -> None:
     assert seconds_of("memory", 1e6, 1e12, 1, machine=machine) == pytest.approx(1e12 / (5e13 * 0.5))
 
 
-@given(
-    held=st.floats(1.0, 1e9), table=st.floats(2.0, 1e10), skew=st.floats(0.0, 2.0), more=st.floats(1.0, 100.0)
-)
+@given(held=st.floats(1.0, 1e9), table=st.floats(2.0, 1e10), skew=st.floats(0.0, 2.0), more=st.floats(1.0, 100.0))
 def test_a_larger_cache_hits_more_and_a_larger_table_less(held: float, table: float, skew: float, more: float) -> None:
     share = cached_share(held, table, skew)
     assert 0.0 <= share <= 1.0
