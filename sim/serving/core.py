@@ -13,6 +13,7 @@ import numpy as np
 
 from ..jit import inline, jit
 from . import state as at
+from .leaps import leap, may_leap
 from .prices import book, gap_bin, price
 from .state import Columns, Core, IntArray, Tables
 
@@ -184,7 +185,7 @@ def _admit(tables: Tables, columns: Columns, core: Core, budget: int, room: int)
 def _form(tables: Tables, columns: Columns, core: Core) -> bool:
     """Decide the next batch. False: there is nothing to do."""
     count, whole = core.counts, tables.whole
-    count[at.B_DECODES] = count[at.B_CHUNKS] = count[at.B_SAMPLES] = 0
+    count[at.B_DECODES] = count[at.B_CHUNKS] = count[at.B_SAMPLES] = count[at.NEWCOMER] = 0
     if count[at.N_RUNNING] == 0 and count[at.N_WAITING] == 0:
         return False
     if whole[at.MODE] == at.CONTINUOUS:
@@ -306,6 +307,9 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
         if count[at.PHASE] == at.BUSY:
             if clock[at.END] > until_s:
                 return True
+            if may_leap(core):
+                leap(tables, core, until_s, decide)
+                continue
             _complete(tables, columns, core)
             clock[at.NOW] = clock[at.END]
             count[at.PHASE] = at.IDLE
@@ -345,6 +349,7 @@ def _arrive(tables: Tables, columns: Columns, core: Core, request: int) -> bool:
     if core.counts[at.PHASE] == at.IDLE:
         core.clock[at.NOW] = max(core.clock[at.NOW], columns.times_s[request, at.ARRIVAL])
     _push(columns, core.counts, request, False)
+    core.counts[at.NEWCOMER] = 1
     return True
 
 
@@ -365,24 +370,16 @@ def advance(tables: Tables, columns: Columns, core: Core, until_s: float, decide
 def horizon(tables: Tables, core: Core) -> float:
     """When the replica must be looked at again if nobody interferes: the end of the leap at work. Changes nothing that counts.
 
-    A leap ends with the first iteration that completes a prompt or a request, or after which a sequence lacks a block.
-    Times are added in stepping order, so that the leap ends at the same bits as its steps.
+    A leap ends with the first iteration that completes a prompt or a request, or after which a sequence lacks a block. It is
+    run on trial and undone.
     """
     count, clock = core.counts, core.clock
     if count[at.PHASE] != at.BUSY:
         return math.inf
-    end_s = float(clock[at.END])
-    if count[at.B_CHUNKS] > 0 or count[at.B_DECODES] < count[at.N_DECODING]:
-        return end_s
-    saved = clock.copy()
-    step0, kv0, free = count[at.STEP], count[at.KV_TOKENS], count[at.FREE]
-    while True:
-        count[at.STEP] += 1
-        count[at.KV_TOKENS] += count[at.N_DECODING]
-        free -= _demand(tables, core)
-        if count[at.STEP] >= count[at.MIN_FINISH] or free < 0 or not price(tables, core, 0):
-            break
-        end_s += clock[at.SECONDS]
-    count[at.STEP], count[at.KV_TOKENS] = step0, kv0
-    clock[:] = saved
+    if not may_leap(core):
+        return float(clock[at.END])
+    saved = count.copy(), clock.copy(), core.uses.copy(), core.gaps.copy()
+    leap(tables, core, math.inf, True)
+    end_s = float(clock[at.END] if count[at.PHASE] == at.BUSY else clock[at.NOW])
+    count[:], clock[:], core.uses[:], core.gaps[:] = saved
     return end_s

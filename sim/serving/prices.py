@@ -12,17 +12,34 @@ FIRST_KV = 32  # the second grid point of KV lengths; they double from there
 
 
 @inline
-def kv_cell(kv: float) -> tuple[int, float]:
-    """Column at or below a KV length, and how far towards the next. Points: 0, 32, 64, 128, ..."""
+def kv_column(kv: float, pad: int) -> tuple[int, float]:
+    """Column at or below a KV length, and how far towards the next (padded: the column at or above it).
+
+    Points: 0, 32, 64, 128, ..."""
     if kv < FIRST_KV:
-        return 0, kv / FIRST_KV
-    mantissa, exponent = math.frexp(kv)
-    return exponent - 5, 2.0 * mantissa - 1.0
+        column, weight = 0, kv / FIRST_KV
+    else:
+        mantissa, exponent = math.frexp(kv)
+        column, weight = exponent - 5, 2.0 * mantissa - 1.0
+    if pad == 1 and weight > 0.0:
+        return column + 1, 0.0
+    return column, weight
 
 
 @inline
-def _between(low: float, high: float, weight: float) -> float:
+def between(low: float, high: float, weight: float) -> float:
+    """Linear interpolation; `high` may be unpriced where the weight is 0."""
     return low if weight == 0.0 else low + weight * (high - low)
+
+
+@inline
+def within(table: FloatArray, row: int, row_weight: float, column: int, kv_weight: float) -> float:
+    """Bilinear interpolation in a table of rows by KV columns."""
+    seconds = between(table[row, column], table[row, column + 1], kv_weight)
+    if row_weight > 0.0:
+        above = between(table[row + 1, column], table[row + 1, column + 1], kv_weight)
+        seconds = between(seconds, above, row_weight)
+    return seconds
 
 
 @inline
@@ -34,27 +51,29 @@ def _lacks(core: Core, what: int, row: int, column: int) -> bool:
 
 
 @inline
-def _along_row(table: FloatArray, row: int, column: int, kv_weight: float) -> float:
-    return _between(table[row, column], table[row, column + 1], kv_weight)
+def trunk_point(tables: Tables, tokens: int, passes: int) -> tuple[int, float]:
+    """Grid point of the tokens of a pass, and how far towards the next."""
+    each = (tokens + passes - 1) // passes
+    return tables.cell[each], tables.weight[each]
+
+
+@inline
+def decode_point(tables: Tables, decodes: int, passes: int) -> tuple[int, float]:
+    """Row of the sequences that the fullest attention-DP rank decodes in a pass, and how far towards the next."""
+    ways = tables.whole[at.ATTENTION_DP] * passes
+    held = (decodes + ways - 1) // ways
+    return tables.row[held], tables.row_weight[held]
 
 
 @inline
 def _decode_s(tables: Tables, core: Core, decodes: int, passes: int) -> bool:
     """Attention of the decoding sequences on the rank that holds most of them, at their mean length."""
-    ways = tables.whole[at.ATTENTION_DP] * passes
-    held = (decodes + ways - 1) // ways
-    row, weight = tables.row[held], tables.row_weight[held]
-    column, kv_weight = kv_cell(core.counts[at.KV_TOKENS] / decodes)
-    if tables.whole[at.PAD_KV] == 1 and kv_weight > 0.0:
-        column, kv_weight = column + 1, 0.0
-    if math.isnan(tables.decode[row, 0]):
-        return _lacks(core, at.DECODE, row, 0)
-    seconds = _along_row(tables.decode, row, column, kv_weight)
-    if weight > 0.0:
-        if math.isnan(tables.decode[row + 1, 0]):
-            return _lacks(core, at.DECODE, row + 1, 0)
-        seconds = _between(seconds, _along_row(tables.decode, row + 1, column, kv_weight), weight)
-    core.clock[at.DECODE_S] = seconds
+    row, weight = decode_point(tables, decodes, passes)
+    for r in range(row, row + 1 + (weight > 0.0)):
+        if math.isnan(tables.decode[r, 0]):
+            return _lacks(core, at.DECODE, r, 0)
+    column, kv_weight = kv_column(core.counts[at.KV_TOKENS] / decodes, tables.whole[at.PAD_KV])
+    core.clock[at.DECODE_S] = within(tables.decode, row, weight, column, kv_weight)
     return True
 
 
@@ -64,19 +83,14 @@ def _prefill_s(tables: Tables, core: Core, chunks: int, passes: int) -> bool:
     fixed, own, longest = 0.0, 0.0, 0.0
     for i in range(chunks):
         query = core.chunks[i, at.QUERY]
-        column, kv_weight = kv_cell(core.chunks[i, at.PRIOR] * 1.0)
+        column, kv_weight = kv_column(core.chunks[i, at.PRIOR] * 1.0, tables.whole[at.PAD_KV])
         row, weight = tables.query[query], tables.query_weight[query]
-        if tables.whole[at.PAD_KV] == 1 and kv_weight > 0.0:
-            column, kv_weight = column + 1, 0.0
         for r in range(row, row + 1 + (weight > 0.0)):
             for c in range(column, column + 1 + (kv_weight > 0.0)):
                 if math.isnan(tables.prefill[r, c, 0]):
                     return _lacks(core, at.PREFILL, r, c)
-        one = _along_row(tables.prefill[:, :, 0], row, column, kv_weight)
-        each = _along_row(tables.prefill[:, :, 1], row, column, kv_weight)
-        if weight > 0.0:
-            one = _between(one, _along_row(tables.prefill[:, :, 0], row + 1, column, kv_weight), weight)
-            each = _between(each, _along_row(tables.prefill[:, :, 1], row + 1, column, kv_weight), weight)
+        one = within(tables.prefill[:, :, 0], row, weight, column, kv_weight)
+        each = within(tables.prefill[:, :, 1], row, weight, column, kv_weight)
         fixed = max(fixed, one)
         longest = max(longest, each)
         own += each
@@ -87,7 +101,7 @@ def _prefill_s(tables: Tables, core: Core, chunks: int, passes: int) -> bool:
 
 @inline
 def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
-    """Seconds of the batch in core.counts (at.B_DECODES, at.B_CHUNKS, at.B_SAMPLES) and core.chunks, into core.clock.
+    """Seconds of the batch in core.counts (B_DECODES, B_CHUNKS, B_SAMPLES) and core.chunks, into core.clock.
 
     Under pipeline parallelism a batch of several sequences goes round in `passes` equal parts, one behind the other, and the
     round lasts as long as one part needs for all stages (stages are balanced, and there are no more parts than stages).
@@ -95,14 +109,13 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     """
     decodes, chunks, samples = core.counts[at.B_DECODES], core.counts[at.B_CHUNKS], core.counts[at.B_SAMPLES]
     passes = min(tables.whole[at.PP], decodes + chunks)
-    tokens = (decodes + chunk_tokens + passes - 1) // passes
-    cell, weight = tables.cell[tokens], tables.weight[tokens]
+    cell, weight = trunk_point(tables, decodes + chunk_tokens, passes)
     for c in range(cell, cell + 1 + (weight > 0.0)):
         if math.isnan(tables.trunk[c]):
             return _lacks(core, at.TRUNK, c, 0)
     trunk = tables.trunk[cell]
     if weight > 0.0:
-        trunk = _between(trunk, tables.trunk[cell + 1], weight)
+        trunk = between(trunk, tables.trunk[cell + 1], weight)
     sampled = 0.0
     if samples > 0:
         held = (samples + passes - 1) // passes
@@ -112,7 +125,7 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
                 return _lacks(core, at.LOGITS, r, 0)
         sampled = tables.logits[row]
         if row_weight > 0.0:
-            sampled = _between(sampled, tables.logits[row + 1], row_weight)
+            sampled = between(sampled, tables.logits[row + 1], row_weight)
     core.clock[at.DECODE_S] = core.clock[at.PREFILL_S] = 0.0
     if decodes > 0 and not _decode_s(tables, core, decodes, passes):
         return False
@@ -121,6 +134,7 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S]
     total = max(device, tables.host_s[at.LAUNCH_FLOOR_S]) + tables.host_s[at.STEP_HOST_S]
     total += tables.host_s[at.SEQUENCE_HOST_S] * (decodes + chunks)
+    core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device
     core.clock[at.SECONDS] = total
@@ -135,8 +149,7 @@ def book(tables: Tables, core: Core, chunk_tokens: int) -> None:
     decodes, chunks, seconds = count[at.B_DECODES], count[at.B_CHUNKS], clock[at.SECONDS]
     decode_share = decodes / (decodes + chunk_tokens)
     passes = min(tables.whole[at.PP], decodes + chunks)
-    tokens = (decodes + chunk_tokens + passes - 1) // passes
-    cell, weight = tables.cell[tokens], tables.weight[tokens]
+    cell, weight = trunk_point(tables, decodes + chunk_tokens, passes)
     for phase in range(2):
         share = decode_share if phase == 1 else 1.0 - decode_share
         if share > 0.0:

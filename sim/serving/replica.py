@@ -107,8 +107,10 @@ class Replica:
     @property
     def in_flight(self) -> int:
         """Requests here now, waiting or running."""
-        self.executor.advance(self.env.now, False)
-        count = self.executor.core.counts
+        core, now = self.executor.core, self.env.now
+        if core.clock[at.END] <= now:  # else nothing has changed since the last arrival
+            self.executor.advance(now, False)
+        count = core.counts
         return int(count[at.N_WAITING] + count[at.N_RUNNING])
 
     def drain(self) -> None:

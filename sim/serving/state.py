@@ -52,15 +52,18 @@ SLOTS = 5
     B_SAMPLES,
 ) = range(13)
 (MIN_FINISH, PREEMPTIONS, ITERATIONS, PEAK_BLOCKS, PEAK_RUNNING, MISSING, MISSING_ROW, MISSING_COLUMN) = range(13, 21)
-(REPORTED, N_FINISHED, PREFILLED, DECODED, DECODE_STEPS) = range(21, 26)
-COUNTERS = 26
+(REPORTED, N_FINISHED, PREFILLED, DECODED, DECODE_STEPS, NEWCOMER) = range(
+    21, 27
+)  # NEWCOMER: the batch at work does not know it
+COUNTERS = 27
 # PHASE
 IDLE, FORMED, BUSY = range(3)
 # clocks of a replica [s]; integrals over its busy time (running sequences, blocks); parts of the iteration at work
 (NOW, END, LAST_DECODE, BUSY_S, RUNNING_S, BLOCK_S, DECODE_S, PREFILL_S, LOGITS_S, HOST_S, SECONDS) = range(11)
 # their sums, by what the time was for: attention of decodes and prompts; logits and host time, each for (prefill, decode)
 SUM_DECODE_S, SUM_PREFILL_S, SUM_LOGITS_S, SUM_HOST_S = 11, 12, 13, 15
-CLOCKS = 17
+TRUNK_S = 17
+CLOCKS = 18
 # rows of the log of chunks in the batch at work
 QUERY, PRIOR = range(2)
 # what a price may lack

@@ -10,14 +10,15 @@ from ..engine import Schedule, Timeline
 
 
 class Counter:
-    """Tells how many of the requests are done, at most a hundred times."""
+    """Tells how many of the requests have come, at most a hundred times. (To hear of completions, replicas must be awake at
+    each, which takes several times as long.)"""
 
     def __init__(self, total: int, progress: Callable[[float, str], None]) -> None:
         self.total, self.progress = total, progress
         self.done = 0
         self.step = max(1, total // 100)
 
-    def finished(self, request: int, replica: int, now: float) -> None:
+    def arrived(self, request: int, replica: int, now: float) -> None:
         self.done += 1
         if self.done % self.step == 0:
             self.progress(self.done / self.total, f"{self.done:,} of {self.total:,} requests, {now:,.0f} s simulated")
