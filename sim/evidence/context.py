@@ -79,7 +79,7 @@ class Context:
         bare = re.sub(r"\(.*?\)", " ", name.rsplit("/", 1)[-1])
         parts = [part for part in normal(bare).split("-") if part]
         known = self._known_models()
-        for length in range(len(parts), 1, -1):
+        for length in range(len(parts), min(2, len(parts)) - 1, -1):
             found = known.get("".join(parts[:length]))
             if found is not None:
                 return self.library.model(found)
