@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench readme
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -29,3 +29,6 @@ lint: $(STAMP)  ## style and types
 
 bench: $(STAMP)  ## how fast Gambrel itself is on this machine
 	@$(BIN)/python benchmarks/run_all.py
+
+readme: $(STAMP)  ## put the demo's output into README.md
+	@$(BIN)/python docs/first_minute.py

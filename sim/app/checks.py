@@ -44,7 +44,7 @@ def validate(
     with Progress() as progress:
         report = predict_and_score(
             kind,
-            path or shipped(library.roots),
+            path or shipped(library.roots, kind),
             rows=rows,
             context=Context(library, calibration),  # type: ignore[arg-type]
             progress=lambda done, total: progress(done / max(total, 1), f"{kind} rows"),
@@ -52,13 +52,13 @@ def validate(
     emit(call, report.to_dict(), screen(report, by))
 
 
-def shipped(roots: list[tuple[Path, str]]) -> Path:
-    """The measured tables of the catalogue. Raises InputError if it has none."""
+def shipped(roots: list[tuple[Path, str]], kind: str) -> Path:
+    """The folder of the catalogue's measured tables of a kind. Raises InputError if there is none."""
+    below = Path("devices" if kind in ("kernels", "collectives") else "workloads") / "measured"
     for root, _ in roots:
-        for folder in (root / "workloads" / "measured", root / "devices" / "measured"):
-            if any(folder.glob("*.csv")):
-                return folder
-    raise InputError("validate: the catalogue ships no measured table. Give a PATH.")
+        if any((root / below).glob("*.csv")):
+            return root / below
+    raise InputError(f"validate {kind}: the catalogue ships no such table. Give a PATH.")
 
 
 def screen(report: Report, by: bool) -> RenderableType:

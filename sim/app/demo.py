@@ -6,14 +6,13 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__
-from ..catalog.files import read_json
 from ..catalog.library import Library
 from ..catalog.scenarios import Scenario, read_scenario
-from ..errors import InputError
 from ..result import Figure, Result
+from .checks import shipped
 from .command import command
 from .output import Call, Progress, console, write_files
 from .runs import scenario_yaml
@@ -21,10 +20,13 @@ from .runs import scenario_yaml
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..evidence.score import Line
+
 TRAINING = "llama-3.1-405b-pretraining"
 SERVING = "azure-chat-"
 REPLICAS = (1, 2, 4, 8)
-ACCURACY = Path("workloads") / "measured" / "accuracy.json"
+SCORED = ("kernels", "training", "inference")
+FEWEST_ROWS = 10  # below this many rows a median says little
 # what the published run took in all: model card of Llama 3.1 405B, Meta, July 2024
 PUBLISHED_DEVICE_HOURS = 30.84e6
 Say = Callable[["RenderableType"], None]
@@ -46,8 +48,8 @@ def demo(call: Call) -> None:
     say: Say = (lambda text: None) if call.json else console().print
     chips, models = len(library.entries("chip")), len(library.entries("model"))
     say(f"[bold]Gambrel {__version__}[/] · {chips} chips, {models} models · no GPU, no network")
-    accuracy = known_accuracy(library)
-    say(accuracy_screen(accuracy))
+    errors = accuracy(library)
+    say(accuracy_screen(errors))
     asked, trained = train(library)
     say(training_screen(trained))
     served = serve(library, call.seed)
@@ -58,7 +60,9 @@ def demo(call: Call) -> None:
     if call.json:
         document = {
             "schema": "gambrel.demo/1",
-            "accuracy": accuracy,
+            "accuracy": [
+                {key: None if value != value else value for key, value in line._asdict().items()} for line in errors
+            ],
             "train": trained.to_dict(),
             "serve": {each.name: each.result.to_dict() for each in served},
             "files": [str(path) for path in files],
@@ -66,29 +70,33 @@ def demo(call: Call) -> None:
         print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def known_accuracy(library: Library) -> dict[str, Any]:
-    """How far predictions were from measurements when they were last scored: date, command, rows and errors of each table.
+def accuracy(library: Library) -> list[Line]:
+    """Errors against the shipped measured rows, computed now: each kernel, training, inference by family."""
+    from ..evidence.context import Context
+    from ..evidence.validate import validate
 
-    Raises InputError if the catalogue carries no score.
-    """
-    for root, _ in library.roots:
-        if (root / ACCURACY).is_file():
-            found: dict[str, Any] = read_json(root / ACCURACY)
-            return found
-    raise InputError(f"{ACCURACY}: no score is shipped. Write it with benchmarks/accuracy.py.")
+    context, lines = Context(library), []
+    with Progress() as progress:
+        for index, kind in enumerate(SCORED):
+            progress(index / len(SCORED), f"predicting measured {kind}")
+            for table in validate(kind, shipped(library.roots, kind), context=context).tables:
+                whole = [line for line in table.lines if line.grouping == "all" and line.n >= FEWEST_ROWS]
+                lines += whole if kind == "inference" else whole[:1]
+    return lines
 
 
-def accuracy_screen(accuracy: dict[str, Any]) -> RenderableType:
+def accuracy_screen(lines: list[Line]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
     from ..report.tables import columns
 
     table = columns("  measured", ">rows", ">median error", ">90% within", ">one constant")
-    for line in accuracy["lines"]:
-        floor = "" if line["floor_median"] is None else f"{line['floor_median']:.0%}"
-        table.add_row(f"  {line['what']}", f"{line['rows']:,}", f"{line['median']:.0%}", f"{line['p90']:.0%}", floor)
-    note = f"  scored {accuracy['date']}; one constant: the best single factor of a family      → docs/accuracy.md"
+    for line in lines:
+        name = line.table.replace("_", " ") + ("" if line.metric == "time_us" else f", {line.metric}")
+        floor = "" if line.floor_median != line.floor_median else f"{line.floor_median:.0%}"
+        table.add_row(f"  {name}", f"{line.n:,}", f"{line.median:.0%}", f"{line.p90:.0%}", floor)
+    note = "  predicted just now; one constant: the best single factor of a family      → gambrel validate"
     return Group(Text("\n[1/4] how far off is it?", style="bold"), table, Text(note, style="dim"))
 
 
@@ -159,10 +167,12 @@ def serving_screen(served: list[Served]) -> RenderableType:
         f"{slo['percentile']:g}% within TTFT {slo['ttft_s']:g} s and TPOT {slo['tpot_s'] * 1e3:g} ms"
     )
     names = ("ttft_p95", "tpot_p95", "usd_per_million_tokens", "joules_per_token", "power")
-    table = columns("  on", ">chips", ">TTFT p95", ">TPOT p95", ">$/M tokens", ">J/token", ">power", "in time", "basis")
+    table = columns(
+        "  replicas", ">chips", ">TTFT p95", ">TPOT p95", ">$/M tokens", ">J/token", ">power", "in time", "basis"
+    )
     for name, result in served:
         cells = [value_text(result[each]) for each in names]
-        label = f"  {result.scenario['groups'][0]['replicas']} replicas, {name.removeprefix(SERVING)}"
+        label = f"  {result.scenario['groups'][0]['replicas']} x {name.removeprefix(SERVING)}"
         table.add_row(
             label, f"{result['devices_paid'].value:g}", *cells, "yes" if result.fits else "no", result["tpot_p95"].basis
         )

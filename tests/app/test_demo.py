@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from sim.app.cli import run
 from sim.app.demo import PUBLISHED_DEVICE_HOURS, REPLICAS, SERVING
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,16 @@ def test_the_trace_of_the_tour_holds_slices(toured):
     trace = Trace()
     trace.ParseFromString((out / "step.pftrace").read_bytes())
     assert sum(packet.HasField("track_event") for packet in trace.packet) > 100
+
+
+def test_the_readme_shows_this_tour(toured):
+    """The same steps and next commands; the figures are those of the last `make readme`."""
+    screen, out, _ = toured
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^```text\n(Gambrel .*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert shown, "README.md shows no first minute: run make readme"
+    for pattern in (r"^\[\d/4\] \w+", r"^  gambrel .*$", r"^  why.*$"):
+        now = re.findall(pattern, screen.replace(str(out), "out"), re.MULTILINE)
+        assert [line.split("share")[0] for line in re.findall(pattern, shown[1], re.MULTILINE)] == [
+            line.split("share")[0] for line in now
+        ], "run make readme"
