@@ -14,7 +14,7 @@ from ..lowering.kinds import KIND_IDS, KINDS
 from .attention import decode_s, linear_s, prefill_s
 from .collectives import collective_s
 from .experts import experts_s
-from .machine import BASES, Machine
+from .machine import BASES, Machine, Row
 from .matmul import matmul_s
 from .memory import gather_s, memory_s, optimizer_s
 from .power import kernel_j
@@ -32,19 +32,25 @@ ACCUMULATED_BYTES = 2.0  # results leave a product in bf16, whatever it multipli
 
 
 @inline
+def _light_s(kind: int, d: Row, p: Row, chip: Row) -> float:
+    """Kernels that only move bytes: their formulas are short enough to stand in the loop itself."""
+    if kind == MEMORY:
+        return memory_s(d, p, chip)
+    if kind == GATHER:
+        return gather_s(d, p, chip)
+    return optimizer_s(d, p, chip)
+
+
+@inline
 def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine) -> float:
     """Time of one kernel, run alone and warm [s]; NaN if the chip's rate for its dtype is unknown. d: dims of its kind.
     May be called from compiled code of other rooms."""
     p = machine.parameters[kind, dtype, stored]
     chip = machine.chip_values
-    if kind == MEMORY:
-        return memory_s(d, p, chip)
+    if MEMORY <= kind <= OPTIMIZER:
+        return _light_s(kind, d, p, chip)
     if kind >= ALL_REDUCE:
         return collective_s(kind - ALL_REDUCE, d, p, machine.levels, chip)
-    if kind == GATHER:
-        return gather_s(d, p, chip)
-    if kind == OPTIMIZER:
-        return optimizer_s(d, p, chip)
     active = ELEMENT_BYTES[dtype]
     inside = (active, ELEMENT_BYTES[stored], machine.rates[dtype], max(active, ACCUMULATED_BYTES))
     if kind == GEMM:
@@ -62,8 +68,12 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
 def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine) -> FloatArray:
     """Time of each row [s], float64[n]; the compiled entry behind `seconds`."""
     out = np.empty(kind.size)
+    parameters, chip = machine.parameters, machine.chip_values
     for i in range(kind.size):
-        out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
+        if MEMORY <= kind[i] <= OPTIMIZER:  # not through kernel_s: handing a machine over costs ten times the formula
+            out[i] = _light_s(kind[i], dims[i], parameters[kind[i], dtype[i], stored[i]], chip)
+        else:
+            out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
     return out
 
 
