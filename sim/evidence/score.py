@@ -195,17 +195,16 @@ _SAME_RUN = (
 
 def _warming_up(table: Table, kept: BoolArray) -> BoolArray:
     """Rows whose TTFT exceeds 1.3 times that of the same configuration at a higher concurrency [n]."""
-    ttft, concurrency = table.measured("ttft_ms"), table.numbers("concurrency")
+    ttft, concurrency = table.measured("ttft_ms"), np.nan_to_num(table.numbers("concurrency"), nan=-1.0)
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, key in enumerate(zip(*(table.column(name) for name in _SAME_RUN), strict=True)):
         if kept[index]:
             groups[key].append(index)
     out = np.zeros(len(table), bool)
     for members in groups.values():
-        lowest = math.inf
-        for index in sorted(members, key=lambda i: -concurrency[i]):
-            out[index] = ttft[index] > 1.3 * lowest
-            lowest = min(lowest, ttft[index])
+        for index in members:
+            higher = [ttft[other] for other in members if concurrency[other] > concurrency[index]]
+            out[index] = ttft[index] > 1.3 * min(higher, default=math.inf)
     return out
 
 
