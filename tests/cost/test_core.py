@@ -10,8 +10,20 @@ import pytest
 
 import sim.cost
 from sim.catalog.library import default_library
-from sim.cost import BASES, basis, interval, machine, seconds, seconds_of
-from sim.cost import attention, collectives, experts, matmul, memory, power
+from sim.cost import (
+    BASES,
+    attention,
+    basis,
+    collectives,
+    experts,
+    interval,
+    machine,
+    matmul,
+    memory,
+    power,
+    seconds,
+    seconds_of,
+)
 from sim.cost.machine import CHIP_COLUMNS, CLOCK_HZ, LEVEL_COLUMNS
 from sim.cost.parameters import ATTENTION, COLLECTIVE, COLUMNS, LINEAR, MATMUL, MEMORY, POWER, TABLES
 from sim.errors import InputError, UnknownFigure
@@ -156,3 +168,9 @@ def test_every_chip_of_the_catalogue_prices_every_kind() -> None:
             row = dims.get(kind.name, [1e7, 8, 1, 1])
             time = seconds(kernels(kind.name, [row]), packed)
             assert np.isfinite(time).all() and 1e-7 < time[0] < 10, (entry.id, kind.name, time)
+
+
+def test_kinds_that_only_move_bytes_stand_side_by_side() -> None:
+    names = [kind.name for kind in KINDS]
+    assert names[names.index("memory") : names.index("optimizer") + 1] == ["memory", "gather", "optimizer"]
+    assert [kind.collective for kind in KINDS] == sorted(kind.collective for kind in KINDS)
