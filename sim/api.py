@@ -320,6 +320,8 @@ def _traffic(scenario: Scenario) -> Traffic:
 
 def validate(kind: str, path: str | None = None, **options: Any) -> Any:
     """Predict every row of a measured table and score the predictions; see `sim.evidence`."""
-    from .evidence import validate as validate_table
+    from pathlib import Path
 
-    return validate_table(kind, path, **options)
+    from .evidence.validate import validate as predict_and_score
+
+    return predict_and_score(kind, None if path is None else Path(path), **options)
