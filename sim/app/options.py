@@ -92,14 +92,14 @@ def _without_unit(text: str, dimension: str) -> tuple[str, float]:
 def options(verb: Verb) -> tuple[Option, ...]:
     """The flags of a verb, in the order in which help lists them."""
     found: dict[str, Option] = {}
-    serving = verb in ("serve", "fit")
-    training = verb in ("train", "fit", "trace")
-    hidden = (_NEITHER if serving else {*_NEITHER, "replicas"}) - ({"role"} if verb == "fit" else set())
+    training, serving = verb != "serve", verb != "train"
+    hidden = (_NEITHER if serving else {*_NEITHER, "replicas"}) - ({"role"} if training and serving else set())
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
-        _add(found, TokenBudget, ("demand",), "The question", _NEITHER | ({"tokens"} if verb == "fit" else set()))
-    if verb == "serve":
+        _add(found, TokenBudget, ("demand",), "The question", _NEITHER if verb == "train" else {*_NEITHER, "tokens"})
+    if verb in ("serve", "trace"):
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
+    if verb == "serve":
         _add(found, Slo, ("slo",), "Limits that a request must keep", _NEITHER)
     hidden = set() if training else set(Plan.model_fields) - _SERVING_PLAN
     _add(found, Plan, (*_GROUP, "plan"), "Plan", _NEITHER | hidden)
@@ -180,7 +180,7 @@ def scenario_from(
     values: flag name -> what stood on the command line. Raises InputError that names the flag, its value and a remedy.
     """
     known = {option.name: option for option in options(verb)}
-    data = _start(verb, file)
+    data = _start(values.get("role", "serve" if verb == "serve" else "train"), file)
     for name, value in values.items():
         option = known[name]
         if option.path[:2] == _GROUP and len(data["groups"]) > 1:
@@ -201,11 +201,13 @@ def scenario_from(
     return _parsed(data, flag_of)
 
 
-def _start(verb: Verb, file: Path | None) -> dict[str, Any]:
-    demand = {"kind": "traffic"} if verb == "serve" else {"kind": "tokens"}
-    if file is None:
-        return {"groups": [{"role": "serve" if verb == "serve" else "train"}], "demand": demand}
-    return {"demand": demand, **_plain(read_scenario(file).model_dump(exclude_unset=True))}
+def _start(role: str | bool, file: Path | None) -> dict[str, Any]:
+    """What flags are put into: the file's values, or one group of that role; demand of the role's kind."""
+    data: dict[str, Any] = {"groups": [{"role": role}]}
+    if file is not None:
+        data = _plain(read_scenario(file).model_dump(exclude_unset=True))
+    data.setdefault("demand", {"kind": "tokens" if data["groups"][0]["role"] == "train" else "traffic"})
+    return data
 
 
 def _plain(value: Any) -> Any:
@@ -233,6 +235,11 @@ def _parsed(data: dict[str, Any], flag_of: dict[str, str]) -> Scenario:
         return parse(Scenario, Document(data, {}, "command line"))
     except InputError as error:
         text = str(error).removeprefix("command line: ")
-        key, gap, rest = text.partition(" ")
-        key = re.sub(r"^demand\.(tokens|traffic)\.", "demand.", key.rstrip(":"))  # the union's tag is no key
-        raise InputError(f"{flag_of.get(key, key)}{gap}{rest}") from None
+        key, gap, rest = text.removeprefix("unknown key ").partition(" ")
+        key = re.sub(r"^demand\.(tokens|traffic)\.", "demand.", key.rstrip(":."))  # the union's tag is no key
+        if not text.startswith("unknown key "):
+            raise InputError(f"{flag_of.get(key, key)}{gap}{rest}") from None
+        if key not in flag_of:
+            raise InputError(text) from None
+        kind = data["demand"].get("kind")
+        raise InputError(f"{flag_of[key]}: demand of kind {kind} has no such value. Drop it, or set --role.") from None

@@ -113,6 +113,13 @@ def test_a_flag_of_one_group_is_refused_for_two(tmp_path):
     assert (asked.groups[0].plan.tp, asked.groups[1].plan.tp, asked.demand.concurrency) == (1, 4, 9)
 
 
+def test_demand_follows_the_role():
+    assert isinstance(scenario("fit", role="serve").demand, Traffic)
+    assert isinstance(scenario("trace", role="serve", rate="3", input_tokens="9", output_tokens="9").demand, Traffic)
+    with pytest.raises(InputError, match=r"--rate: demand of kind tokens .* --role"):
+        scenario("trace", rate="3")
+
+
 def test_changes_set_multiply_and_add():
     start = {**BASE, "tp": "4", "tokens": "1e9"}
     asked = scenario_from("train", None, start, changes=["plan.tp*=2", "demand.tokens+=5e8", "plan.overlap=false"])
