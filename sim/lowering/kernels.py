@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .kinds import KINDS
 
-# fp8_block: fp8 with one scale for each block of values; it multiplies at the fp8 rate
+# fp8_block: fp8 with one scale for each block of values; a stored format, multiplied as fp8
 DTYPE_NAMES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4", "int4", "fp8_block")
 DTYPE_IDS = {name: index for index, name in enumerate(DTYPE_NAMES)}
 EMBEDDING, HEAD, SEND, STEP = -1, -2, -3, -4
