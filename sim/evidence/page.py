@@ -33,6 +33,8 @@ def _table(table: TableReport) -> str:
     for grouping in dict.fromkeys(line.grouping for line in lines):
         if grouping in ("all", "over sources", "device", "source"):
             out.append(_grid(grouping, [line for line in lines if line.grouping == grouping]))
+    for contrast in table.contrasts:
+        out.append(f"\n{contrast.name.capitalize()}: {contrast.value:.3f} (mean of {contrast.groups:,} groups).\n")
     for title, counts in (("Not scored", table.excluded), ("Not predicted", table.skipped)):
         if counts:
             out.append(f"\n{title}: " + "; ".join(f"{count:,} {reason}" for reason, count in counts.items()) + ".\n")

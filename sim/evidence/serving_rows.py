@@ -113,14 +113,18 @@ def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[ob
     together = row.count("prefill_batch_size") or 1
     together *= prompt.plan.attention_dp
     service_s = prompt.prefill_s(together, given) / together
+    prompters = row.count("prefill_num_workers") or 1
     decoders = row.count("decode_num_workers") or _implied_workers(row, clients, decode)
     running = clients
     for _ in range(4):  # who waits for a prompt pass does not decode
         step_s = decode.decode_s(max(1, -(-running // decoders)), given + made / 2.0)
-        waiting_s = closed_network(clients, row.count("prefill_num_workers") or 1, service_s, step_s * (made - 1))
+        waiting_s = closed_network(clients, prompters, service_s, step_s * (made - 1))
         running = max(1, round(clients * step_s * (made - 1) / (step_s * (made - 1) + waiting_s)))
     alone_s = prompt.prefill_s(1, given)
-    return {"ttft_ms": (waiting_s + alone_s - service_s) * 1e3, "tpot_ms": step_s * 1e3}
+    burst_s = (
+        clients * service_s / prompters / 2.0 / ROUNDS
+    )  # all clients start at once: half the queue, in one round of all
+    return {"ttft_ms": (waiting_s + alone_s - service_s + burst_s) * 1e3, "tpot_ms": step_s * 1e3}
 
 
 def _implied_workers(row: Row, clients: int, decode: Replica) -> int:

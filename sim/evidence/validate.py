@@ -20,6 +20,7 @@ from . import (
     training_rows,
 )
 from .context import Context
+from .contrasts import Contrast, contrasts
 from .floors import floor_errors
 from .predictions import Predictions, Progress, silent
 from .rules import excluded_by
@@ -48,6 +49,7 @@ class TableReport:
     skipped: dict[str, int]
     excluded: dict[str, int]
     lines: tuple[Line, ...]
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
     def predicted(self) -> int:
@@ -79,6 +81,7 @@ class Report:
                     "skipped": table.skipped,
                     "excluded": table.excluded,
                     "errors": [_plain(line) for line in table.lines],
+                    "contrasts": [contrast._asdict() for contrast in table.contrasts],
                 }
                 for table in self.tables
             ],
@@ -151,4 +154,5 @@ def report_of(table: Table, predictions: Predictions, excluded: list[str], conte
         dict(Counter(reason for reason in predictions.reason if reason).most_common()),
         dict(Counter(rule for rule in excluded if rule).most_common()),
         tuple(lines),
+        contrasts(table, predictions, excluded),
     )

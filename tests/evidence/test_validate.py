@@ -13,6 +13,7 @@ import pytest
 from sim.catalog.library import package_root
 from sim.errors import InputError
 from sim.evidence.context import Context
+from sim.evidence.contrasts import contrasts
 from sim.evidence.floors import Roofline, roofline_s
 from sim.evidence.kernel_rows import _gemm
 from sim.evidence.page import accuracy_page
@@ -185,6 +186,21 @@ def test_ttft_of_a_run_that_was_still_warming_up_does_not_count():
     counted = {errors.metric: errors.rows for errors in errors_of(table, guess, excluded_by(table))}
     assert counted["agg: ttft"] == [1, 2]
     assert counted["agg: tpot"] == [0, 1, 2]
+
+
+def test_a_perfect_prediction_ranks_layouts_as_they_were_measured():
+    table = SHIPPED["training"]
+    perfect = collect(
+        table, [Answer({"tflops_per_device": value}, "measured") for value in table.measured("tflops_per_device")]
+    )
+    rank, regret = contrasts(table, perfect, excluded_by(table))
+    assert rank.value == pytest.approx(1.0)
+    assert regret.value == 0.0
+    reversed_ = collect(
+        table, [Answer({"tflops_per_device": 1 / v}, "measured") for v in table.measured("tflops_per_device")]
+    )
+    worst, loss = contrasts(table, reversed_, excluded_by(table))
+    assert worst.value < -0.9 < 0.0 < loss.value
 
 
 def test_a_cluster_that_ran_out_of_memory_does_not_fit_and_memory_rises_with_the_micro_batch(context):

@@ -1,0 +1,98 @@
+"""Contrasts that a mean error hides: does the prediction rank what one would choose between?"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .predictions import Predictions
+from .tables import FloatArray, Table
+
+TPOT_LIMITS_MS = (10.0, 20.0, 30.0, 50.0, 100.0)
+FEWEST = 8  # rows of a group that are worth ranking
+
+
+class Contrast(NamedTuple):
+    """One figure over `groups` groups of rows."""
+
+    name: str
+    value: float
+    groups: int
+
+
+def contrasts(table: Table, predictions: Predictions, excluded: Sequence[str]) -> tuple[Contrast, ...]:
+    """The contrasts of a kind of table; none for most."""
+    found = _CONTRASTS.get(table.kind.name)
+    return () if found is None else tuple(c for c in found(table, predictions, excluded) if not math.isnan(c.value))
+
+
+def _groups(table: Table, columns: Sequence[str], rows: Sequence[int]) -> list[list[int]]:
+    texts = [table.column(name) for name in columns]
+    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index in rows:
+        found[tuple(text[index] for text in texts)].append(index)
+    return list(found.values())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def rank_correlation(a: FloatArray, b: FloatArray) -> float:
+    """Spearman's: correlation of the ranks (ties in order of appearance)."""
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (a, b)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _layouts(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
+    """Layouts of one model size on one cluster: rank correlation of the FLOP rate, and what the predicted best one costs."""
+    measured, guessed = table.measured("tflops_per_device"), predictions.values["tflops_per_device"]
+    rows = [i for i, rule in enumerate(excluded) if not rule and measured[i] > 0 and guessed[i] > 0]
+    same = ("source", "device", "num_devices", "global_batch", "seq_len", "precision")
+    groups = [np.array(g) for g in _groups(table, same, rows) if len(g) >= FEWEST]
+    ranks = [rank_correlation(measured[g], guessed[g]) for g in groups]
+    regret = [1.0 - float(measured[g[np.argmax(guessed[g])]] / measured[g].max()) for g in groups]
+    return [
+        Contrast("rank correlation of layouts", _mean(ranks), len(ranks)),
+        Contrast("rate lost by the predicted best layout", _mean(regret), len(regret)),
+    ]
+
+
+def _rate(table: Table, ttft_ms: FloatArray, tpot_ms: FloatArray) -> FloatArray:
+    """Output tokens a second and chip."""
+    columns = ("tp_size", "pp_size", "attention_dp_size")
+    chips = np.prod([np.nan_to_num(np.maximum(table.numbers(name), 1.0), nan=1.0) for name in columns], axis=0)
+    made = table.numbers("output_tokens")
+    rate: FloatArray = table.numbers("concurrency") * made / (ttft_ms + tpot_ms * (made - 1.0)) * 1e3 / chips
+    return rate
+
+
+def _choice(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
+    """For each model, device, lengths and TPOT limit: measured rate of the predicted best over that of the measured best."""
+    tpot, guess = table.measured("tpot_ms"), predictions.values["tpot_ms"]
+    measured = _rate(table, table.measured("ttft_ms"), tpot)
+    guessed = _rate(table, predictions.values["ttft_ms"], guess)
+    mode = table.column("mode")
+    rows = [
+        i for i, rule in enumerate(excluded) if not rule and mode[i] == "agg" and guessed[i] > 0 and measured[i] > 0
+    ]
+    shares = []
+    for group in _groups(table, ("model", "device", "input_tokens", "output_tokens"), rows):
+        for limit in TPOT_LIMITS_MS:
+            met = [i for i in group if tpot[i] <= limit]
+            if len(group) < FEWEST or not met:
+                continue
+            kept = [i for i in group if guess[i] <= limit] or [min(group, key=lambda i: guess[i])]
+            chosen = max(kept, key=lambda i: guessed[i])
+            shares.append(float(measured[chosen] / max(measured[i] for i in met)))
+    return [Contrast("rate of the predicted best configuration over the measured best", _mean(shares), len(shares))]
+
+
+_CONTRASTS: dict[str, Callable[[Table, Predictions, Sequence[str]], list[Contrast]]] = {
+    "training": _layouts,
+    "serving": _choice,
+}
