@@ -1,0 +1,158 @@
+"""The pack: every row of a pass is priced once, tables give back what was priced, limits come from engine, stack and memory."""
+
+import numpy as np
+import pytest
+
+from sim.catalog.library import default_library
+from sim.catalog.plans import Engine, Plan
+from sim.catalog.targets import target
+from sim.catalog.traffic import Requests, poisson
+from sim.errors import Infeasible
+from sim.lowering.kinds import PARTS
+from sim.lowering.passes import kernels
+from sim.lowering.sharding import Step
+from sim.serving import metrics, pack, simulate
+from sim.serving.lowered import Lowered
+
+from .parts import Linear, packed
+
+MODELS = (
+    ("llama-3.1-8b", Plan(tp=2, sequence_parallel=False)),
+    ("llama-3.1-70b", Plan(tp=4, pp=2, sequence_parallel=False)),
+    ("mixtral-8x7b", Plan(tp=2, ep=2, sequence_parallel=False)),
+    ("deepseek-v3", Plan(tp=1, attention_dp=8, ep=8, sequence_parallel=False)),
+    ("deepseek-v3.2", Plan(tp=8, ep=8, sequence_parallel=False)),
+    ("gpt-oss-120b", Plan(tp=2, sequence_parallel=False)),
+    ("qwen3-next-80b-a3b", Plan(tp=2, sequence_parallel=False)),
+)
+
+
+def roofline(rows):
+    """A price that sees every dimension."""
+    return 1e-6 + rows.flops() / 4e14 + rows.bytes() / 2e12 + np.where(rows.kind >= 9, rows.dims[:, 0] / 2e11, 0.0)
+
+
+def total(model, plan, step):
+    table = kernels(model, plan, step)
+    return float((roofline(table) * table.count).sum())
+
+
+@pytest.mark.parametrize(("name", "plan"), MODELS)
+def test_trunk_logits_and_attention_together_are_the_whole_pass(name, plan):
+    model, ranks = default_library().model(name), plan.attention_dp
+    parts = Lowered(model, plan, roofline)
+    n = np.array([1.0, 5.0, 64.0])
+    kv = np.array([700.0, 100.0, 9000.0])
+    decode = parts.trunk_s(n * ranks).sum(axis=1) + parts.logits_s(n * ranks) + parts.decode_s(n, kv)
+    wanted = [total(model, plan, Step("decode", a * ranks, 1.0, b)) for a, b in zip(n, kv, strict=True)]
+    assert decode == pytest.approx(wanted, rel=1e-9)
+    query, one = np.array([16.0, 512.0, 3000.0]), np.ones(3)
+    prompt = (
+        parts.trunk_s(query * ranks).sum(axis=1) + parts.logits_s(one * ranks) + parts.prefill_s(one, query, query + kv)
+    )
+    wanted = [total(model, plan, Step("prefill", ranks, q, q + k)) for q, k in zip(query, kv, strict=True)]
+    assert prompt == pytest.approx(wanted, rel=1e-9)
+
+
+def test_an_encoder_decoder_encodes_in_the_prompt_pass_only():
+    model = default_library().model("t5-large")
+    parts = Lowered(model, Plan(sequence_parallel=False), roofline)
+    one = np.ones(1)
+    whole = parts.decode_s(one, 200 * one)[0] + parts.trunk_s(one).sum() + parts.logits_s(one)[0]
+    assert whole < 0.8 * total(model, Plan(sequence_parallel=False), Step("decode", 1.0, 1.0, 200.0))
+
+
+def _asked(given, made, n=1):
+    return Requests("x", np.zeros(n), np.full(n, given, np.int32), np.full(n, made, np.int32))
+
+
+def _packed(name, chip, plan, engine=Engine(), longest=8192, price=roofline):  # noqa: B008
+    library = default_library()
+    return pack(library.model(name), plan, target(library, chip, None, "serve"), engine, price, longest)
+
+
+@pytest.mark.parametrize("prompt", [100, 1000, 1024, 5000])
+def test_a_prompt_pass_costs_what_its_kernels_cost_and_the_host_time_of_the_stack(prompt):
+    replica = _packed("llama-3.1-8b", "h100-sxm", Plan())
+    served = simulate(replica, _asked(prompt, 1))
+    model, limits = default_library().model("llama-3.1-8b"), replica.limits
+    small_s = 8 * model.layers * 1e-6  # the stack's small kernels, at the floor of the price
+    alone = total(model, Plan(sequence_parallel=False), Step("prefill", 1.0, prompt, prompt))
+    assert served.finish_s[0] == pytest.approx(alone + small_s + limits.step_host_s + limits.sequence_host_s, rel=0.01)
+
+
+def test_decoding_costs_what_its_kernels_cost_at_every_length():
+    replica = _packed("llama-3.1-8b", "h100-sxm", Plan())
+    served = simulate(replica, _asked(777, 300, n=10))
+    model, limits, plan = default_library().model("llama-3.1-8b"), replica.limits, Plan(sequence_parallel=False)
+    each = limits.step_host_s + 10 * limits.sequence_host_s + 8 * model.layers * 1e-6
+    wanted_s = np.mean([total(model, plan, Step("decode", 10.0, 1.0, 777.0 + k)) + each for k in range(1, 300)])
+    assert (served.finish_s[0] - served.first_token_s[0]) / 299 == pytest.approx(wanted_s, rel=1e-3)
+
+
+def test_the_kv_cache_is_what_memory_leaves_beside_weights():
+    replica = _packed("llama-3.1-8b", "h100-sxm", Plan())
+    capacity = 0.9 * 80 * 2**30 - 8.03e9 * 2
+    assert replica.limits.kv_blocks * 16 * 131072 == pytest.approx(capacity, rel=0.05)  # 128 KiB of KV a token
+    quarter = _packed("llama-3.1-8b", "h100-sxm", Plan(), Engine(kv_block=64))
+    assert quarter.limits.kv_blocks == pytest.approx(replica.limits.kv_blocks / 4, rel=1e-3)
+
+
+def test_a_model_that_leaves_no_room_for_kv_is_infeasible_and_says_by_how_much():
+    with pytest.raises(Infeasible, match="weights and workspace take"):
+        _packed("llama-3.1-70b", "h100-sxm", Plan())
+
+
+def test_attention_dp_splits_sequences_and_adds_up_caches():
+    alone = _packed("deepseek-v3", "h200", Plan(tp=8, ep=8, attention_dp=1))
+    spread = _packed("deepseek-v3", "h200", Plan(tp=1, ep=8, attention_dp=8))
+    assert spread.limits.kv_blocks > 4 * alone.limits.kv_blocks  # a latent cache is whole on every tp rank
+    assert spread.limits.chips == alone.limits.chips == 8
+
+
+def test_settings_of_the_user_override_the_stacks_and_the_stacks_hold_otherwise():
+    assert _packed("llama-3.1-8b", "h100-sxm", Plan()).limits.max_num_seqs == 256
+    assert _packed("llama-3.1-8b", "h100-sxm", Plan(), Engine(max_num_seqs=7)).limits.max_num_seqs == 7
+
+
+def test_compiled_stacks_pad_a_batch_to_a_power_of_two():
+    exact, padded = packed(), packed(power_of_two=True)
+    for n, up in ((1, 1), (5, 8), (33, 64), (1000, 1024)):
+        assert exact.token_points[exact.tables.cell[n]] <= n
+        assert padded.token_points[padded.tables.cell[n]] == up
+        assert padded.tables.weight[n] == 0.0
+    requests = poisson(2.0, 50, 300, 40, spread=0.5, seed=1)
+    times = [metrics(simulate(p, requests))["latency_s_mean"] for p in (exact, padded)]
+    assert times[1] > times[0]
+
+
+def test_a_bert_request_is_one_pass():
+    replica = _packed("bert-base", "h100-sxm", Plan(), longest=512)
+    served = simulate(replica, _asked(512, 1, n=40))
+    assert served.finished.all() and replica.limits.kv_blocks is None
+    assert (served.first_token_s == served.finish_s).all()
+    assert served.busy_s.get(("attention", "decode"), 0.0) == 0.0
+
+
+def test_a_recommender_prices_samples_without_attention():
+    replica = _packed("dlrm-criteo-1tb", "mtia-2i", Plan(tp=8), longest=4096)
+    served = simulate(replica, _asked(512, 1, n=4))
+    assert served.finished.all()
+    assert ("attention", "prefill") not in served.busy_s
+
+
+def test_prices_are_made_lazily_and_a_second_run_makes_none():
+    class Counting(Linear):
+        calls = 0
+
+        def trunk_s(self, tokens):
+            Counting.calls += 1
+            return super().trunk_s(tokens)
+
+    replica = packed(Counting())
+    assert Counting.calls == 0
+    simulate(replica, _asked(100, 10))
+    once = Counting.calls
+    simulate(replica, _asked(100, 10))
+    assert Counting.calls == once > 0
+    assert len(PARTS) == replica.parts_s.shape[1]
