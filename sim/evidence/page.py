@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .score import Line
 from .validate import Report, TableReport
 
+MOST_REASONS = 8
 _HEAD = """# Accuracy
 
 How far Gambrel's predictions are from measurements. The error of a row is |predicted / measured - 1|; for training it is that
@@ -37,8 +38,15 @@ def _table(table: TableReport) -> str:
         out.append(f"\n{contrast.name.capitalize()}: {contrast.value:.3f} (mean of {contrast.groups:,} groups).\n")
     for title, counts in (("Not scored", table.excluded), ("Not predicted", table.skipped)):
         if counts:
-            out.append(f"\n{title}: " + "; ".join(f"{count:,} {reason}" for reason, count in counts.items()) + ".\n")
+            out.append(f"\n{title}: {_listed(counts)}.\n")
     return "".join(out)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    """The most frequent reasons, and how many rows the others took."""
+    first = list(counts.items())[:MOST_REASONS]
+    rest = sum(counts.values()) - sum(count for _, count in first)
+    return "; ".join([f"{count:,} {reason.rstrip('.')}" for reason, count in first] + [f"{rest:,} others"] * (rest > 0))
 
 
 def _grid(grouping: str, lines: Sequence[Line]) -> str:
