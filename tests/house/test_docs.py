@@ -29,7 +29,7 @@ def test_the_commands_of_a_document_run_in_their_order(path, tmp_path, monkeypat
         assert written.out.strip(), command
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "README.md"], ids=name)
 def test_the_python_of_a_document_runs(path, capsys):
     for block in re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         exec(compile(block, str(path), "exec"), {})
