@@ -24,9 +24,9 @@ class Layout(NamedTuple):
     scale: float
 
 
-def layout_of(row: Row, model: Model, chip: Chip, year: int) -> Layout:
+def layout_of(row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int, int] = (1, 1)) -> Layout:
     """The plan of a row published in `year`; degrees count what software addresses. Raises Skip if they cannot be."""
-    tp, pp, cp = (row.count(name) or 1 for name in ("TP", "PP", "CP"))
+    tp, pp, cp = row.count("TP") or unstated[0], row.count("PP") or unstated[1], row.count("CP") or 1
     ranks, seq_len = row.need("num_devices") * chip.ranks, row.need("seq_len")
     batch = row.count("global_batch")
     dp, spare = divmod(ranks, tp * pp * cp)
@@ -59,6 +59,18 @@ def layout_of(row: Row, model: Model, chip: Chip, year: int) -> Layout:
         dtypes=dtypes_of(row),
     )
     return Layout(plan, 1.0 if batch is None else batch / planned)
+
+
+def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
+    """(tp, pp) that a row without any layout may have used, least first: tensor parallel within a node, then pipelines of
+    such nodes; powers of two. TPUs: one program, sharded."""
+    if chip.family == "tpu" or any(row.count(name) for name in ("TP", "PP", "DP")):
+        return [(1, 1)]
+    devices = row.need("num_devices")
+    within = min(devices, row.count("devices_per_node") or 1) * chip.ranks
+    tensor = [2**e for e in range(within.bit_length())]
+    stages = [2**e for e in range(1, (devices * chip.ranks // tensor[-1]).bit_length())]
+    return [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages)]
 
 
 def _micro_batch(row: Row, chip: Chip, degrees: tuple[int, int], per_rank: int, seq_len: int) -> int:

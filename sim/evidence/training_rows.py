@@ -16,12 +16,12 @@ from ..errors import UnknownFigure
 from ..lowering import Step, check, kernels, model_flops
 from ..lowering.kinds import KIND_IDS, PHASE_IDS
 from ..training import Priced, price
-from ..training.memory import settled
+from ..training.memory import memory_parts, settled
 from .context import Context
 from .predictions import Answer, Predictions, Progress, answered, collect
 from .row_models import model_of
 from .tables import Row, Table
-from .training_plans import cluster_for, layout_of
+from .training_plans import cluster_for, layout_of, unstated_degrees
 from .training_sources import Source, source_of
 
 THIS_YEAR = 2026  # of rows that state none and whose source is not listed: current software
@@ -72,10 +72,16 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     chip = context.chip(row.text("device"))
     devices, seq_len = row.need("num_devices"), row.need("seq_len")
     source = source_of(row.text("source"), row.text("notes"))
-    layout = layout_of(row, model, chip, row.count("year") or int(source.year or THIS_YEAR))
-    check(model, layout.plan, training=True)
-    target = _target(context, chip, cluster_for(row, chip, layout.plan), source, row)
-    plan = settled(model, layout.plan, target, float(seq_len))
+    year = row.count("year") or int(source.year or THIS_YEAR)
+    degrees = unstated_degrees(row, chip)
+    for unstated in degrees:  # the least one that fits, where a row states no layout
+        layout = layout_of(row, model, chip, year, unstated)
+        check(model, layout.plan, training=True)
+        target = _target(context, chip, cluster_for(row, chip, layout.plan), source, row)
+        plan = settled(model, layout.plan, target, float(seq_len))
+        held = sum(memory_parts(model, plan, target, float(seq_len)).values()) if len(degrees) > 1 else 0.0
+        if held <= chip.memory.capacity_bytes:
+            break
     return Case(model, target, plan, layout.scale, source, devices, seq_len)
 
 

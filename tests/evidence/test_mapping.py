@@ -13,7 +13,7 @@ from sim.evidence.row_models import model_of, padded
 from sim.evidence.serving_stacks import dtypes_of, format_of, serving_stack
 from sim.evidence.tables import Row, Skip, parse_table
 from sim.evidence.training_plans import dtypes_of as training_dtypes
-from sim.evidence.training_plans import layout_of, sharding_of
+from sim.evidence.training_plans import layout_of, sharding_of, unstated_degrees
 from sim.evidence.training_rows import flops_per_token
 from sim.evidence.training_sources import source_of
 from sim.lowering import parameters
@@ -103,6 +103,12 @@ def test_degrees_of_trainium_count_neuron_cores(context):
 def test_a_tpu_row_without_degrees_is_sharded_over_all_chips_in_one_pass(context):
     plan = layout(context, "TPU-v5p").plan
     assert (plan.tp, plan.pp, plan.dp, plan.sharding, plan.micro_batch) == (1, 1, 64, "zero3", 8)
+
+
+def test_a_row_without_a_layout_tries_tensor_parallelism_within_a_node_and_then_pipelines(context):
+    tried = unstated_degrees(row(num_devices=32, devices_per_node=8), context.chip("Gaudi2"))
+    assert tried == [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (8, 4)]
+    assert unstated_degrees(row(num_devices=32, TP=2), context.chip("Gaudi2")) == [(1, 1)]
 
 
 def test_fsdp_inside_a_slice_is_a_shard_degree(context):
