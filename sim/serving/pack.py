@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..errors import Infeasible, InputError
 from ..lowering.footprint import serving_footprint
+from ..lowering.kinds import PARTS
 from ..units import text
 from . import state as at
 from .limits import Limits
@@ -40,9 +42,10 @@ class Pack:
     """Tables of one replica and what fills them. Replicas of equal configuration share one pack."""
 
     def __init__(self, costs: Costs, limits: Limits) -> None:
+        tokens = max(limits.max_batched_tokens, limits.max_num_seqs)  # room for a token of each sequence at least
+        limits = replace(limits, max_batched_tokens=tokens)
         self.costs = costs
         self.limits = limits
-        tokens = max(limits.max_batched_tokens, limits.max_num_seqs)
         buckets = _powers(tokens) if limits.power_of_two else limits.buckets
         sequence_buckets = _powers(limits.max_num_seqs) if limits.power_of_two else ()
         self.token_points = _grid(tokens, 256, 32, buckets)
@@ -64,6 +67,7 @@ class Pack:
             cell=cell,
             weight=weight,
             trunk=np.full(len(self.token_points), np.nan),
+            own=np.full(len(self.token_points), np.nan),
             row=row,
             row_weight=row_weight,
             logits=np.full(len(points), np.nan),
@@ -78,7 +82,7 @@ class Pack:
         blocks = _UNBOUNDED if limits.kv_blocks is None else limits.kv_blocks
         whole[at.MODE] = getattr(load(limits.scheduler, SCHEDULERS, "scheduler", "decide"), "mode", -1)
         whole[at.MAX_SEQS] = limits.max_num_seqs
-        whole[at.MAX_TOKENS] = max(limits.max_batched_tokens, limits.max_num_seqs)
+        whole[at.MAX_TOKENS] = limits.max_batched_tokens
         whole[at.BLOCK] = limits.kv_block
         whole[at.BLOCKS] = blocks
         whole[at.WATERMARK] = 0 if limits.kv_blocks is None else math.ceil(limits.watermark * blocks)
@@ -110,6 +114,13 @@ class Pack:
         rows = _lacking(self.tables.trunk, cell)
         self.parts_s[rows] = self.costs.trunk_s(self.token_points[rows])
         self.tables.trunk[rows] = self.parts_s[rows].sum(axis=1)
+        self.tables.own[rows] = self.own_s(rows).sum(axis=1)
+
+    def own_s(self, rows: IntArray) -> FloatArray:
+        """Seconds by part of what an attention-DP rank does for its own tokens alone, at these grid points."""
+        own = self.parts_s[rows].copy()
+        own[:, PARTS.index("experts")] = 0.0
+        return own
 
     def _fill_logits(self, row: int) -> None:
         rows = _lacking(self.tables.logits, row)
@@ -172,6 +183,11 @@ def resolved(engine: Engine, target: Target) -> Engine:
     return found
 
 
+def _of_replica(found: Engine, given: Engine, ranks: int) -> Engine:
+    names = [name for name in ("max_num_seqs", "max_batched_tokens") if getattr(given, name) is None]
+    return found.with_(**{name: getattr(found, name) * ranks for name in names})
+
+
 def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int | None:
     """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached.
 
@@ -195,8 +211,10 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
 
 def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price, longest: int) -> Pack:
     """One replica of a model under a plan. price: seconds of each row, such as `cost.seconds` with a machine; longest:
-    tokens (input and output) of the longest request. Raises InputError for illegal settings, Infeasible if it does not fit."""
-    engine, stack = resolved(engine, target), target.stack
+    tokens (input and output) of the longest request. Settings of `engine` count for the whole replica; a stack's defaults of
+    sequences and tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does
+    not fit."""
+    engine, stack = _of_replica(resolved(engine, target), engine, plan.attention_dp), target.stack
     plan = plan.with_(sequence_parallel=False)  # serving engines add partial sums on all ranks
     recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     one_shot = model.encoder_only or recommender

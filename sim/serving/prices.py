@@ -58,6 +58,25 @@ def trunk_point(tables: Tables, tokens: int, passes: int) -> tuple[int, float]:
 
 
 @inline
+def _fullest(tables: Tables, core: Core, chunk_tokens: int, passes: int) -> int:
+    """Tokens of a batch in which every attention-DP rank had as many as the fullest has: a prompt stays on one rank."""
+    ways, decodes, longest = tables.whole[at.ATTENTION_DP] * passes, core.counts[at.B_DECODES], 0
+    for i in range(core.counts[at.B_CHUNKS]):
+        longest = max(longest, core.chunks[i, at.QUERY])
+    prompts = max(longest, (chunk_tokens + ways - 1) // ways)
+    spread = ((decodes + ways - 1) // ways + prompts) * ways
+    return int(max(decodes + chunk_tokens, min(spread, tables.whole[at.MAX_TOKENS])))
+
+
+@inline
+def _book_trunk(tables: Tables, core: Core, phase: int, tokens: int, passes: int, share: float) -> None:
+    cell, weight = trunk_point(tables, tokens, passes)
+    core.uses[phase, cell] += share * (1.0 - weight)
+    if weight > 0.0:
+        core.uses[phase, cell + 1] += share * weight
+
+
+@inline
 def decode_point(tables: Tables, decodes: int, passes: int) -> tuple[int, float]:
     """Row of the sequences that the fullest attention-DP rank decodes in a pass, and how far towards the next."""
     ways = tables.whole[at.ATTENTION_DP] * passes
@@ -116,6 +135,13 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     trunk = tables.trunk[cell]
     if weight > 0.0:
         trunk = between(trunk, tables.trunk[cell + 1], weight)
+    if tables.whole[at.ATTENTION_DP] > 1 and chunks > 0:
+        full_cell, full_weight = trunk_point(tables, _fullest(tables, core, chunk_tokens, passes), passes)
+        for c in range(full_cell, full_cell + 1 + (full_weight > 0.0)):
+            if math.isnan(tables.trunk[c]):
+                return _lacks(core, at.TRUNK, c, 0)
+        trunk += between(tables.own[full_cell], tables.own[full_cell + (full_weight > 0.0)], full_weight)
+        trunk -= between(tables.own[cell], tables.own[cell + (weight > 0.0)], weight)
     sampled = 0.0
     if samples > 0:
         held = (samples + passes - 1) // passes
@@ -149,13 +175,14 @@ def book(tables: Tables, core: Core, chunk_tokens: int) -> None:
     decodes, chunks, seconds = count[at.B_DECODES], count[at.B_CHUNKS], clock[at.SECONDS]
     decode_share = decodes / (decodes + chunk_tokens)
     passes = min(tables.whole[at.PP], decodes + chunks)
-    cell, weight = trunk_point(tables, decodes + chunk_tokens, passes)
+    tokens = decodes + chunk_tokens
+    if tables.whole[at.ATTENTION_DP] > 1 and chunks > 0:
+        _book_trunk(tables, core, 2, _fullest(tables, core, chunk_tokens, passes), passes, 1.0)
+        _book_trunk(tables, core, 2, tokens, passes, -1.0)
     for phase in range(2):
         share = decode_share if phase == 1 else 1.0 - decode_share
         if share > 0.0:
-            core.uses[phase, cell] += share * (1.0 - weight)
-            if weight > 0.0:
-                core.uses[phase, cell + 1] += share * weight
+            _book_trunk(tables, core, phase, tokens, passes, share)
             clock[at.SUM_LOGITS_S + phase] += share * clock[at.LOGITS_S]
             clock[at.SUM_HOST_S + phase] += share * clock[at.HOST_S]
     used = tables.whole[at.BLOCKS] - count[at.FREE]

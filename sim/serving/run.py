@@ -106,10 +106,12 @@ def _served(pack: Pack, columns: Columns, run: Run) -> Served:
 
 def _busy_s(pack: Pack, uses: FloatArray, clocks: FloatArray) -> dict[tuple[str, str], float]:
     """Seconds by (part, phase): how often each trunk price was used times its parts, and the sums of the rest."""
-    used = np.flatnonzero(uses.sum(axis=0))
+    used = np.flatnonzero(np.abs(uses).sum(axis=0))
     out: dict[tuple[str, str], float] = {}
     for phase, name in enumerate(("prefill", "decode")):
         seconds = uses[phase, used] @ pack.parts_s[used] if len(used) else np.zeros(len(PARTS))
+        if phase == 0 and len(used):
+            seconds += uses[2, used] @ pack.own_s(used)
         seconds[PARTS.index("attention")] += clocks[at.SUM_PREFILL_S if phase == 0 else at.SUM_DECODE_S]
         seconds[PARTS.index("logits")] += clocks[at.SUM_LOGITS_S + phase]
         seconds[PARTS.index("host")] += clocks[at.SUM_HOST_S + phase]

@@ -86,7 +86,8 @@ class Tables(NamedTuple):
     """Prices of one replica, filled on first use (NaN = not yet).
 
     whole, host_s: settings. cell, weight: token count -> grid point at or below, and how far towards the next. trunk[P]:
-    seconds of everything but attention and logits. row, row_weight: sequences -> row of decode[R, V] and logits[R].
+    seconds of everything but attention and logits; own[P]: without the experts, which work for the tokens of all
+    attention-DP ranks. row, row_weight: sequences -> row of decode[R, V] and logits[R].
     query, query_weight: chunk length -> row of prefill[Q, V, 2] (fixed seconds; seconds of each sequence).
     """
 
@@ -95,6 +96,7 @@ class Tables(NamedTuple):
     cell: IntArray
     weight: FloatArray
     trunk: FloatArray
+    own: FloatArray
     row: IntArray
     row_weight: FloatArray
     logits: FloatArray
@@ -112,7 +114,8 @@ class Columns(NamedTuple):
 
 
 class Core(NamedTuple):
-    """One replica at work. uses[2, P]: how often each trunk price was used, by prefill and decode tokens."""
+    """One replica at work. uses[3, P]: how often each trunk price was used, by prefill and decode tokens; and
+    how much more often its `own` part, because prompts were spread unevenly over attention-DP ranks."""
 
     counts: IntArray
     clock: FloatArray
@@ -152,5 +155,5 @@ def core_of(tables: Tables) -> Core:
         growth=np.zeros(int(tables.whole[BLOCK]), dtype=np.int64),
         gaps=np.zeros(GAP_BINS, dtype=np.int64),
         reported=np.zeros(slots, dtype=np.int64),
-        uses=np.zeros((2, len(tables.trunk))),
+        uses=np.zeros((3, len(tables.trunk))),
     )

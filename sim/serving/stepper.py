@@ -115,7 +115,7 @@ class Stepper:
             if not 0 < tokens <= sequence.left_tokens:
                 raise InputError(f"scheduler {name}: a chunk of {tokens} for {sequence}. Use 1 to left_tokens.")
         tokens = len(batch.decodes) + sum(tokens for _, tokens in batch.chunks)
-        if tokens > max(whole[at.MAX_TOKENS], whole[at.MAX_SEQS]):
+        if tokens > whole[at.MAX_TOKENS]:
             raise InputError(
                 f"scheduler {name}: {tokens} tokens in a batch. Use at most max_batched_tokens = {whole[at.MAX_TOKENS]}."
             )

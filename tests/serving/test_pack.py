@@ -11,7 +11,7 @@ from sim.errors import Infeasible
 from sim.lowering.kinds import PARTS
 from sim.lowering.passes import kernels
 from sim.lowering.sharding import Step
-from sim.serving import metrics, pack, simulate
+from sim.serving import metrics, pack, simulate, state
 from sim.serving.lowered import Lowered
 
 from .parts import Linear, packed
@@ -108,6 +108,24 @@ def test_attention_dp_splits_sequences_and_adds_up_caches():
     spread = _packed("deepseek-v3", "h200", Plan(tp=1, ep=8, attention_dp=8))
     assert spread.limits.kv_blocks > 4 * alone.limits.kv_blocks  # a latent cache is whole on every tp rank
     assert spread.limits.chips == alone.limits.chips == 8
+
+
+def test_a_lone_prompt_stays_on_one_attention_dp_rank_and_many_spread():
+    plan = Plan(tp=1, ep=8, attention_dp=8)
+    replica = _packed("deepseek-v3", "h200", plan)
+    one, eight = (float(simulate(replica, _asked(2048, 1, n)).finish_s.max()) for n in (1, 8))
+    assert one > 0.6 * eight  # dense layers and attention of one rank take as long; only its experts have help
+    parts = replica.costs
+    even = parts.trunk_s(np.array([2048.0])).sum() + parts.logits_s(np.ones(1))[0]
+    assert one > 1.5 * even
+    served = simulate(replica, _asked(2048, 3, 3))
+    assert sum(served.busy_s.values()) == pytest.approx(served.clocks[0, state.BUSY_S], rel=1e-9)
+
+
+def test_default_limits_of_a_stack_are_those_of_one_attention_dp_rank():
+    plan = Plan(tp=1, ep=8, attention_dp=8)
+    assert _packed("deepseek-v3", "h200", plan).limits.max_batched_tokens == 8 * 8192
+    assert _packed("deepseek-v3", "h200", plan, Engine(max_batched_tokens=9000)).limits.max_batched_tokens == 9000
 
 
 def test_settings_of_the_user_override_the_stacks_and_the_stacks_hold_otherwise():
