@@ -24,7 +24,9 @@ class Stack(Record):
     )
     step_host_s: NotNegative = Field(description="host and framework time of one iteration or step that nothing hides")
     sequence_host_s: NotNegative = Field(0.0, description="host time for each sequence of an iteration")
-    kernels_per_layer: NotNegative = Field(0.0, description="small kernels of a layer beside those that are lowered")
+    kernels_per_layer: NotNegative = Field(
+        0.0, description="small kernels of a pass through a layer, beside those that are lowered"
+    )
     kernels_from: Identifier | None = Field(
         None, description="stack whose kernel calibrations stand in where this has none"
     )

@@ -9,7 +9,7 @@ from .machine import ARRAY, CLOCK_HZ, EXP_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RA
 from .matmul import Elements, joined, missed
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, EXP, NORM, TILE, ITEM, TAIL, HEAD_EXPONENT, SEQUENCE = range(10)
-QUERY_TILE, PACK, SPLIT, CACHE_SHARE, UNIT_BYTES, WORK = range(10, 16)
+QUERY_TILE, PACK, SPLIT, CACHE_SHARE, UNIT_BYTES, WORK, EXP_EFFICIENCY = range(10, 17)
 LINEAR_LAUNCH, LINEAR_EFFICIENCY, LINEAR_MEMORY, LINEAR_NORM, CHUNK, CHUNK_CLOCKS = range(6)
 
 
@@ -49,7 +49,7 @@ def prefill_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
     else:
         flops = 4.0 * computed * head_dim
         rate *= min(1.0, head_dim / 128.0) ** p[HEAD_EXPONENT]
-    exp_rate = chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock
+    exp_rate = (chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock) * p[EXP_EFFICIENCY]
     work = joined(p[WORK] * flops * units / rate, p[WORK] * computed * units / exp_rate, 2.5)
     last = min(query, p[QUERY_TILE]) * (min(kv, d[7]) if d[7] > 0.0 else kv)  # pairs of the last tile, the longest
     longest = work * min(1.0, last / computed) + p[TILE] / clock
@@ -79,7 +79,7 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
         width = _padded(d[4], chip[ARRAY]) + _padded(d[5], chip[ARRAY])
     packed = math.ceil(group / p[PACK]) * p[PACK]
     arithmetic = 2.0 * packed * width * kv * units / (inside[2] * p[EFFICIENCY])
-    exp_rate = chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock
+    exp_rate = (chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock) * p[EXP_EFFICIENCY]
     arithmetic += packed * kv * units / exp_rate
     item_bytes = inside[1] * kv * d[6]
     each = joined(arithmetic, item_bytes / (p[UNIT_BYTES] * clock), p[NORM])

@@ -63,6 +63,9 @@ ATTENTION = (
     Parameter("cache_share", 0.5, "decode: share of the cache that keeps KV from call to call"),
     Parameter("unit_bytes_per_clock", 40.0, "decode: KV bytes that one unit takes in a clock"),
     Parameter("work_factor", 1.0, "executed over compulsory multiplications"),
+    Parameter(
+        "exp_efficiency", 1.0, "reached share of the exponential rate; software pipelines that stall reach little"
+    ),
 )
 LINEAR = (
     Parameter("launch_clocks", 8000.0, "launches of the call"),

@@ -27,7 +27,9 @@ from .rows import Rows, Value
 from .sharding import Column, Columns, Step
 
 ACTIVATION_BYTES = 2.0
-SOFTMAX_PASSES = 16.0  # passes over the scores of unfused attention: mask, scale, softmax, dropout; docs/cost.md
+SOFTMAX_PASSES = (
+    4.0  # over the scores of unfused attention: a fused mask, scale and softmax, then dropout, each reads and writes
+)
 
 
 class Look(NamedTuple):

@@ -126,6 +126,7 @@ class _Sums:
         self.n, self.blocks = len(plans), len(model.blocks)
         self.pp = np.array([plan.pp for plan in plans])
         self.chunks = np.array([plan.virtual_stages for plan in plans])
+        self.again = np.array([plan.recompute_layers if plan.recompute == "full" else 0.0 for plan in plans])
         batch = np.array([plan.global_batch or plan.micro_batch * (plan.dp or 1) for plan in plans])
         self.micro_batches = np.maximum(1, batch // np.array([plan.micro_batch * (plan.dp or 1) for plan in plans]))
         self.site = np.where(rows.site >= 0, rows.site, self.blocks - 1 - rows.site)  # ends follow the blocks
@@ -149,11 +150,10 @@ class _Sums:
         stack = target.stack
         if stack.launch != "eager":
             return
-        launches = self.by_unit(np.where(_COLLECTIVES[self.rows.kind], 1.0, self.rows.count))[:, : self.blocks].sum(
-            axis=2
-        )
-        extra = np.array([stack.kernels_per_layer / 3.0, stack.kernels_per_layer * 2.0 / 3.0])
-        floor = (launches + extra) * stack.host_launch_s
+        runs = np.where(_COLLECTIVES[self.rows.kind], 1.0, self.rows.count)
+        launches = self.by_unit(runs)[:, : self.blocks].sum(axis=2)
+        small = stack.kernels_per_layer * np.stack([np.ones(self.n), 1.0 + self.again], axis=1)
+        floor = (launches + small[:, None, :]) * stack.host_launch_s
         experts = [getattr(block.ffn, "kind", "") == "moe" for block in self.model.blocks]
         floor[:, experts] = np.maximum(
             floor[:, experts], stack.factors.get("moe_host_layer_s", 0.0) * np.array([1 / 3, 2 / 3])
