@@ -141,7 +141,7 @@ def _named(name: str) -> tuple[str, str]:
         return name, "requests_per_s"
     if "_per_s" in name:
         return name, "tokens_per_s"
-    if name in ("utilisation", "slo_attainment", "kv_occupancy_mean", "kv_occupancy_peak"):
+    if name in ("utilisation", "prefix_hit_share", "slo_attainment", "kv_occupancy_mean", "kv_occupancy_peak"):
         return name, "fraction"
     units = {"preemptions": "preemptions", "iterations": "iterations"}
     return name, units.get(name, "requests")

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..seeds import generator
 from . import state as at
 from .pack import Pack
+from .prefix_cache import PrefixCache
 from .replica import ARRIVALS, Compiled, Executor, Moment, Process, Replica
 from .routers import ROUTERS, Request, Router
 from .schedulers import SCHEDULERS, load, make
@@ -36,6 +37,7 @@ class Run:
         self.requests = requests
         self.env = simpy.Environment(0.0)
         self.columns = _columns(pack, requests)
+        self.cached_tokens = np.zeros(len(requests), dtype=np.int64)
         found = load(fleet.router, ROUTERS, "router", "choose")
         self.router: Router = make(found, generator(seed, "router"))
         self.replicas: list[Replica] = []
@@ -45,6 +47,9 @@ class Run:
     def go(self, count: int, *, watch: Sequence[object], leap: bool) -> None:
         """Let `count` replicas serve everything."""
         self.replicas = [Replica(self.env, n, self._executor(n, watch, leap), leap=leap) for n in range(count)]
+        if self.pack.limits.prefix_cache and self.requests.blocks is not None:
+            for replica in self.replicas:
+                replica.prefixes = PrefixCache(self.requests.block_tokens)
         listeners = [watcher.finished for watcher in watch if hasattr(watcher, "finished")]
         self.arrived = [watcher.arrived for watcher in watch if hasattr(watcher, "arrived")]
         clients = self.requests.concurrency
@@ -101,7 +106,18 @@ class Run:
         tokens[request, at.REPLICA] = replica.number
         for tell in self.arrived:
             tell(request, replica.number, now)  # type: ignore[operator]
+        if replica.prefixes is not None:
+            self._reuse(replica, asked)
         return replica.accept(request)
+
+    def _reuse(self, replica: Replica, asked: Request) -> None:
+        """Look up the request's prefix blocks in the replica that it goes to."""
+        blocks, starts = self.requests.blocks, self.requests.block_starts
+        if blocks is None or starts is None or self.pack.refused(asked.input_tokens, asked.output_tokens):
+            return
+        ids = blocks[starts[asked.id] : starts[asked.id + 1]].tolist()
+        cached = replica.cached_tokens(ids, asked.input_tokens, self.pack.limits.kv_block)
+        self.columns.tokens[asked.id, at.CACHED] = self.cached_tokens[asked.id] = cached
 
 
 def _columns(pack: Pack, requests: Requests) -> Columns:

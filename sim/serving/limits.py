@@ -18,6 +18,7 @@ class Limits:
     kv_block: int = 16
     kv_blocks: int | None = None
     watermark: float = 0.01
+    prefix_cache: bool = False
     max_model_len: int = 2**31
     longest: int = 32768
     one_shot: bool = False

@@ -49,6 +49,9 @@ def metrics(served: Served, slo: Slo = Slo()) -> Metrics:  # noqa: B008 (frozen)
     figures |= _gaps(served.gaps, float((finish_s - first_s).sum()))
     figures |= _rates(served, float(good.sum()))
     figures |= _occupancy(served, float(latency_s.sum()))
+    figures["prefix_hit_share"] = float(served.cached_tokens[done].sum()) / max(
+        1.0, float(served.input_tokens[done].sum())
+    )
     figures["slo_attainment"] = float(good.sum()) / max(1, len(done))
     figures["slo_met"] = float(100.0 * figures["slo_attainment"] >= slo.percentile)
     return Metrics(figures, ttft_s, tpot_s, latency_s, good)
@@ -116,12 +119,12 @@ def _occupancy(served: Served, latency_s: float) -> dict[str, float]:
     clocks = served.clocks.sum(axis=0)
     in_flight, running = latency_s / duration_s, clocks[at.RUNNING_S] / duration_s
     return {
-        "utilisation": clocks[at.BUSY_S] / duration_s / replicas,
+        "utilisation": float(clocks[at.BUSY_S]) / duration_s / replicas,
         "in_flight_mean": in_flight,
         "running_mean": float(running),
         "queue_mean": float(in_flight - running),
         "running_peak": float(served.counters[:, at.PEAK_RUNNING].max()),
-        "kv_occupancy_mean": clocks[at.BLOCK_S] / duration_s / replicas / served.blocks,
+        "kv_occupancy_mean": float(clocks[at.BLOCK_S]) / duration_s / replicas / served.blocks,
         "kv_occupancy_peak": float(served.counters[:, at.PEAK_BLOCKS].max()) / served.blocks,
         "preemptions": float(served.counters[:, at.PREEMPTIONS].sum()),
         "iterations": float(served.counters[:, at.ITERATIONS].sum()),

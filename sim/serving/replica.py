@@ -15,6 +15,7 @@ import simpy
 from . import core as compiled
 from . import state as at
 from .pack import Pack
+from .prefix_cache import PrefixCache
 from .state import Columns, Core, core_of
 
 COMPLETIONS, ARRIVALS, DECISIONS = 0, 1, 2  # order at equal times
@@ -87,6 +88,7 @@ class Replica:
         self.number = number
         self.executor = executor
         self.leap = leap
+        self.prefixes: PrefixCache | None = None
         self.listeners: list[Any] = []
         self.process: simpy.Process | None = None
         self._asleep = False
@@ -103,6 +105,14 @@ class Replica:
             self._asleep = False
             self.process.interrupt()
         return accepted
+
+    def cached_tokens(self, ids: Sequence[int], input_tokens: int, kv_block: int) -> int:
+        """Tokens of an arriving prompt whose KV is still here."""
+        if self.prefixes is None:
+            return 0
+        self.executor.advance(self.env.now, False)
+        free = int(self.executor.core.counts[at.FREE])
+        return self.prefixes.reuse(ids, input_tokens, free * kv_block)
 
     @property
     def in_flight(self) -> int:

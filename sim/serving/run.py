@@ -20,9 +20,10 @@ from .state import REASONS, Columns, FloatArray, IntArray
 class Served:
     """What happened. Times in seconds since the first arrival of a trace; NaN where it never came to that.
 
-    arrival_s, admitted_s, first_token_s, finish_s, input_tokens, output_tokens (made), status, replica, preemptions: [n],
-    one entry a request. busy_s: seconds of all replicas by (part, phase). gaps: counts of gaps between tokens, in bins of
-    `state.GAP_BINS`. counters: [replicas, ...], columns of `state`; clocks: the same for seconds. chips: of one replica.
+    arrival_s, admitted_s, first_token_s, finish_s, input_tokens, output_tokens (made), status, replica, preemptions,
+    cached_tokens (of the prompt, found in the prefix cache): [n], one entry a request. busy_s: seconds of all replicas by
+    (part, phase). gaps: counts of gaps between tokens, in bins of `state.GAP_BINS`. counters: [replicas, ...], columns of
+    `state`; clocks: the same for seconds. blocks, chips: of one replica.
     """
 
     arrival_s: FloatArray
@@ -34,6 +35,7 @@ class Served:
     status: IntArray
     replica: IntArray
     preemptions: IntArray
+    cached_tokens: IntArray
     busy_s: dict[tuple[str, str], float]
     gaps: IntArray
     counters: IntArray
@@ -95,6 +97,7 @@ def _served(pack: Pack, columns: Columns, run: Run) -> Served:
         status=tokens[:, at.STATUS].copy(),
         replica=tokens[:, at.REPLICA].copy(),
         preemptions=tokens[:, at.PREEMPTED].copy(),
+        cached_tokens=run.cached_tokens,
         busy_s=_busy_s(pack, np.sum([core.uses for core in cores], axis=0), clocks.sum(axis=0)),
         gaps=np.sum([core.gaps for core in cores], axis=0),
         counters=np.array([core.counts for core in cores]),
