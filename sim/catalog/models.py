@@ -130,6 +130,9 @@ class Stored(Record):
     attention: Dtype | None = Field(None, description="projections of the mixers")
     kv_cache: Dtype | None = None
     activations: Dtype | None = Field(None, description="null: as the weights; bf16 = weight-only")
+    block_scales: Flag = Field(
+        False, description="fp8 weights carry a scale for each block of 128 x 128, not one in all"
+    )
 
 
 class Model(Record):

@@ -41,18 +41,18 @@ def stored(config: dict[str, Any], blocks: Iterable[Block], place: str) -> tuple
     notes: list[str] = []
     for part, names in _modules(blocks).items():
         formats = [rule(name) for name in names]
-        found = [form for form in formats if form is not None]
-        if 2 * len(found) > len(formats):
-            parts[part] = found[0][0]
-            activations.add(found[0][1])
-        if 0 < len(found) < len(formats):
-            share = f"{len(found)} of {len(formats)} modules"
+        quantised = [form for form in formats if form is not None]
+        if 2 * len(quantised) > len(formats):
+            parts[part] = quantised[0][0]
+            activations.add(quantised[0][1])
+        if 0 < len(quantised) < len(formats):
+            share = f"{len(quantised)} of {len(formats)} modules"
             notes.append(f"{part}: {share} are quantised; all counted as {parts.get(part, 'not quantised')}")
     if len(activations) > 1:
         raise InputError(f"{place}: activations of several formats ({activations}) are not modelled. Write YAML.")
-    return Stored.model_validate(
-        {**parts, "activations": next(iter(activations), None), "kv_cache": _kv_cache(config, place)}
-    ), notes
+    scaled = config.get("weight_block_size") is not None or config.get("quant_algo") == "FP8_PB_WO"
+    found = {"activations": next(iter(activations), None), "kv_cache": _kv_cache(config, place)}
+    return Stored.model_validate({**parts, **found, **({"block_scales": True} if scaled else {})}), notes
 
 
 def _modules(blocks: Iterable[Block]) -> dict[str, list[str]]:

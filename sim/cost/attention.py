@@ -72,7 +72,9 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     group = heads / kv_heads
     items = batch * kv_heads
     held = inside[1] * kv * d[6] * items
-    if group > p[QUERY_TILE]:  # a kernel that does not pack so many heads works on each alone
+    if (
+        group > p[QUERY_TILE] and d[6] > d[4]
+    ):  # a kernel that does not pack so many heads works on each alone; latent ones do
         items, group = batch * heads, 1.0
     width = d[4] + d[5]
     if mechanism == 1:

@@ -10,7 +10,7 @@ from ..jit import inline
 from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, Row
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
-QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES = range(11, 18)
+QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES, RESIDENT = range(11, 19)
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
@@ -134,9 +134,14 @@ def _pe_grid(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     waves = tiles / chip[UNITS]
     waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
     compute = waves * 2.0 * side * side * k * chip[UNITS] / (inside[2] * p[EFFICIENCY]) + p[FILL] / chip[CLOCK_HZ]
-    held = batch * (inside[1] * n * k + inside[0] * m * k + inside[3] * m * n)
-    rate = chip[SRAM_RATE] if held <= p[CACHE_SHARE] * chip[SRAM_BYTES] else chip[MEMORY_RATE]
-    return joined(compute, held / (rate * p[MEMORY_EFFICIENCY]) + p[RAMP] / chip[CLOCK_HZ], p[NORM])
+    weights = batch * inside[1] * n * k
+    others = batch * (inside[0] * m * k + inside[3] * m * n)
+    room = p[CACHE_SHARE] * chip[SRAM_BYTES]
+    near = weights + others <= room
+    # a model has many matrices: one that takes more than its share of SRAM has left it before it is used again
+    weights_rate = chip[SRAM_RATE] if near and weights <= p[RESIDENT] * room else chip[MEMORY_RATE]
+    moved = weights / weights_rate + others / (chip[SRAM_RATE] if near else chip[MEMORY_RATE])
+    return joined(compute, moved / p[MEMORY_EFFICIENCY] + p[RAMP] / chip[CLOCK_HZ], p[NORM])
 
 
 @inline

@@ -43,6 +43,11 @@ MATMUL = (
         "pair_passes", 1.0, "moe: passes over the hidden values of every token-expert pair that lies on the rank"
     ),
     Parameter("row_passes", 3.0, "moe: passes over the hidden values of each token-expert pair of the rank"),
+    Parameter(
+        "resident_share",
+        0.1,
+        "pe_grid: share of that room that one weight matrix may take and still be there next time",
+    ),
 )
 ATTENTION = (
     Parameter("launch_clocks", 8000.0, "launches of the attention call"),
@@ -103,9 +108,9 @@ POWER = (
     Parameter(
         "flop_share", 0.65, "share of the full-speed draw above idle that goes to the matrix units at their peak"
     ),
-    Parameter("byte_share", 0.35, "share of it that goes to memory at its peak rate"),
+    Parameter("byte_share", 0.5, "share of it that goes to memory at its peak rate"),
     Parameter("link_share", 0.1, "share of it that goes to the links at their peak rate"),
-    Parameter("busy_share", 0.1, "share of it that any running kernel draws"),
+    Parameter("busy_share", 0.4, "share of it that any running kernel draws"),
     Parameter("full_w", 0.0, "draw at full speed without a limit; 0: the limit itself, so that nothing throttles"),
 )
 # what the family's datasheets leave out, for chips whose own file leaves it null

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..catalog.models import Attention, Block, Dense, LatentAttention, LinearAttention, Model, Moe
 from ..catalog.plans import Plan
-from .kernels import ELEMENT_BYTES
+from .kernels import ELEMENT_BYTES, stored_bytes
 from .sharding import SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
@@ -170,21 +170,15 @@ def serving_footprint(model: Model, plans: Sequence[Plan], batched_tokens: float
     held = weights(model, c)
     attention_share = _attention_share(model)
     zero = np.zeros(c.n)
-    dense_bytes = attention_share * _stored(c.attention) + (1.0 - attention_share) * _stored(c.linear)
+    dense_bytes = attention_share * stored_bytes(c.attention) + (1.0 - attention_share) * stored_bytes(c.linear)
     dense, experts = held.layer_sums(c)
     base = ELEMENT_BYTES[c.attention_in].clip(2.0)
-    stored = dense * dense_bytes + experts * _stored(c.experts) + (held.embedding + held.head) * base
+    stored = dense * dense_bytes + experts * stored_bytes(c.experts) + (held.embedding + held.head) * base
     widest = max(_widest(block) for block in model.blocks)
     workspace = ACTIVATION_BYTES * batched_tokens * (4.0 * model.hidden + 3.0 * widest / c.tp) / c.attention_dp
     kv, state = _kv(model, c)
     stages = np.maximum(1.0, c.pp)
     return Footprint(stored, zero, zero, zero, workspace, kv / stages, state / stages, np.zeros(c.n, dtype=np.int32))
-
-
-def _stored(ids: NDArray[np.int16]) -> Column:
-    """Bytes of a stored weight, scales of 4-bit groups included (16 or 32 to a scale)."""
-    size = ELEMENT_BYTES[ids]
-    return np.where(size == 0.5, 0.5625, size)
 
 
 def _attention_share(model: Model) -> float:

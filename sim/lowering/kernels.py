@@ -16,6 +16,12 @@ EMBEDDING, HEAD, SEND, STEP = -1, -2, -3, -4
 ELEMENT_BYTES = np.array([4.0, 4.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5, 1.0])
 
 
+def stored_bytes(ids: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Bytes of a stored weight, with the scales of 4-bit groups (one byte for 16 values)."""
+    size = ELEMENT_BYTES[ids]
+    return np.where(size == 0.5, 0.5625, size)
+
+
 @dataclass(frozen=True)
 class Kernels:
     """n rows. kind, dtype (multiplied in), stored (format of weights or KV): ids; dims[n, 8] as the kind names them;

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..catalog.models import Model
 from ..catalog.plans import Plan
-from .kernels import DTYPE_IDS
+from .kernels import DTYPE_IDS, stored_bytes
 
 Column = NDArray[np.float64]
 Ids = NDArray[np.int16]
@@ -132,14 +132,9 @@ def _formats_of(model: Model, plans: Sequence[Plan], training: bool) -> dict[str
     """Ids of the formats, and the bytes that a parameter takes: a trained one is kept in 16 bits, a frozen one as stored."""
     names = ("linear", "linear_in", "attention", "attention_in", "experts", "experts_in", "kv")
     formats = [_formats(model, plan, training) for plan in plans]
-    held = zip(plans, formats, strict=True)
-    return {
-        "parameter_bytes": _numbers(2.0 if training and p.trainable == "all" else _BYTES[f[0]] for p, f in held),
-        **{name: np.array([DTYPE_IDS[f[i]] for f in formats], dtype=np.int16) for i, name in enumerate(names)},
-    }
-
-
-_BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.53}
+    ids = {name: np.array([DTYPE_IDS[f[i]] for f in formats], dtype=np.int16) for i, name in enumerate(names)}
+    trained = np.array([training and plan.trainable == "all" for plan in plans])
+    return {"parameter_bytes": np.where(trained, 2.0, stored_bytes(ids["linear"])), **ids}
 
 
 def _formats(model: Model, plan: Plan, training: bool) -> tuple[str, ...]:
@@ -162,4 +157,9 @@ def _formats(model: Model, plan: Plan, training: bool) -> tuple[str, ...]:
         return activations or ("bf16" if stored == "int4" else stored)
 
     kv = chosen.kv_cache or own.kv_cache or ("fp16" if base == "fp16" else "bf16")
-    return linear, wide(linear), attention, wide(attention), experts, wide(experts), kv
+
+    def kept(stored: str) -> str:
+        """A checkpoint with block scales keeps them when it is served in fp8."""
+        return "fp8_block" if stored == "fp8" and own.block_scales and not training else stored
+
+    return kept(linear), wide(linear), kept(attention), wide(attention), kept(experts), wide(experts), kv

@@ -280,7 +280,9 @@ def _complete(tables: Tables, columns: Columns, core: Core) -> None:
         if gone:
             _finish(tables, columns, core, i)
         else:
-            core.running[kept] = core.running[i]
+            if kept < i:
+                for column in range(at.SLOTS):
+                    core.running[kept, column] = core.running[i, column]
             kept += 1
     count[at.N_RUNNING] = kept
     _next_finish(core)
@@ -308,7 +310,7 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
             if clock[at.END] > until_s:
                 return True
             if may_leap(core):
-                leap(tables, core, until_s, decide)
+                leap(tables, core, until_s, decide, False)
                 continue
             _complete(tables, columns, core)
             clock[at.NOW] = clock[at.END]
@@ -370,16 +372,8 @@ def advance(tables: Tables, columns: Columns, core: Core, until_s: float, decide
 def horizon(tables: Tables, core: Core) -> float:
     """When the replica must be looked at again if nobody interferes: the end of the leap at work. Changes nothing that counts.
 
-    A leap ends with the first iteration that completes a prompt or a request, or after which a sequence lacks a block. It is
-    run on trial and undone.
+    A leap ends with the first iteration that completes a prompt or a request, or after which a sequence lacks a block.
     """
-    count, clock = core.counts, core.clock
-    if count[at.PHASE] != at.BUSY:
+    if core.counts[at.PHASE] != at.BUSY:
         return math.inf
-    if not may_leap(core):
-        return float(clock[at.END])
-    saved = count.copy(), clock.copy(), core.uses.copy(), core.gaps.copy()
-    leap(tables, core, math.inf, True)
-    end_s = float(clock[at.END] if count[at.PHASE] == at.BUSY else clock[at.NOW])
-    count[:], clock[:], core.uses[:], core.gaps[:] = saved
-    return end_s
+    return leap(tables, core, math.inf, True, True) if may_leap(core) else float(core.clock[at.END])

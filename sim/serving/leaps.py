@@ -22,9 +22,10 @@ def may_leap(core: Core) -> bool:
 
 
 @inline
-def leap(tables: Tables, core: Core, until_s: float, decide: bool) -> None:
+def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) -> float:
     """Go on from the iteration at work, which ends by `until_s`, as far as may be; afterwards one is at work, or none was
-    started because of `until_s` or because a sequence lacks a block."""
+    started because of `until_s` or because a sequence lacks a block. Returns when the last of them ends. On `trial` nothing
+    changes."""
     count, clock, uses, gaps, growth, table = core.counts, core.clock, core.uses, core.gaps, core.growth, tables.decode
     decodes, block, pad = count[at.N_DECODING], tables.whole[at.BLOCK], tables.whole[at.PAD_KV]
     passes = min(tables.whole[at.PP], decodes)
@@ -45,7 +46,8 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool) -> None:
     while end <= until_s and step + 1 < count[at.MIN_FINISH]:
         step += 1
         kv += decodes
-        gaps[gap_bin(end - last)] += decodes
+        if not trial:
+            gaps[gap_bin(end - last)] += decodes
         now = last = end
         need = growth[(-step) % block]
         if now > until_s or (now == until_s and not decide) or need > free:
@@ -66,6 +68,8 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool) -> None:
         block_s += seconds * (tables.whole[at.BLOCKS] - free)
         steps += 1
         end = now + seconds
+    if trial:
+        return end
     clock[at.NOW], clock[at.END], clock[at.LAST_DECODE] = now, end, last
     count[at.STEP], count[at.KV_TOKENS], count[at.FREE] = step, kv, free
     clock[at.BUSY_S], clock[at.RUNNING_S], clock[at.BLOCK_S] = busy_s, running_s, block_s
@@ -78,3 +82,4 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool) -> None:
     count[at.DECODED] += steps * decodes
     count[at.PEAK_BLOCKS] = max(count[at.PEAK_BLOCKS], tables.whole[at.BLOCKS] - free)
     count[at.PHASE] = at.BUSY if working else at.IDLE
+    return end

@@ -224,7 +224,7 @@ def test_formats_of_a_checkpoint_are_kept_by_part(
     config: dict[str, Any], quantisation: dict[str, Any], expected: dict[str, str], tmp_path: Path
 ) -> None:
     model = read(tmp_path, config, quantization_config=quantisation)
-    assert model.stored.model_dump(exclude_none=True) == expected
+    assert model.stored.model_dump(exclude_none=True, exclude_defaults=True) == expected
 
 
 def test_the_quantisers_own_file_counts_first(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_the_quantisers_own_file_counts_first(tmp_path: Path) -> None:
     formats = {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "exclude_modules": excluded}
     beside.write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": formats}))
     model = read_config(tmp_path / "tiny" / "config.json")
-    assert model.stored.model_dump(exclude_none=True) == {"linear": "fp4", "attention": "fp4", "kv_cache": "fp8"}
+    assert model.stored.model_dump(exclude_none=True, exclude_defaults=True) == {"linear": "fp4", "attention": "fp4", "kv_cache": "fp8"}
     assert any("6 of 8 modules" in note for note in model.notes)
     beside.write_text("[]")
     with pytest.raises(InputError, match="hf_quant_config"):

@@ -76,9 +76,10 @@ def pe_grid_twin(m: int, n: int, k: int) -> float:
     waves = math.ceil(m / 64) * math.ceil(n / 64) / 100
     waves = max(1.0, waves + 0.5 * (math.ceil(waves) - waves))
     compute = waves * 2 * 64 * 64 * k * 100 / (PEAK * 0.8) + 500 / CLOCK
-    held = 2 * (m * k + n * k + m * n)
-    rate = 2e13 if held <= 0.1 * 5e7 else MEMORY_RATE
-    return 2000 / CLOCK + norm3(compute, held / (rate * 0.9) + 100 / CLOCK)
+    weights, others, room = 2 * n * k, 2 * (m * k + m * n), 0.1 * 5e7
+    near = weights + others <= room
+    rates = [2e13 if near and weights <= 0.1 * room else MEMORY_RATE, 2e13 if near else MEMORY_RATE]
+    return 2000 / CLOCK + norm3(compute, (weights / rates[0] + others / rates[1]) / 0.9 + 100 / CLOCK)
 
 
 TWINS = {"tiles": tiles_twin, "systolic": systolic_twin, "pe_grid": pe_grid_twin}
@@ -151,9 +152,16 @@ def test_a_systolic_chip_reads_its_weights_again_for_each_block_of_rows() -> Non
 
 def test_a_grid_falls_off_a_cliff_when_its_operands_no_longer_fit_in_sram() -> None:
     machine = machine_of("pe_grid", cache_share=1.0)
-    fits, spills = gemm(machine, 64, 4900, 4900), gemm(machine, 64, 5100, 5100)
+    fits, spills = gemm(machine, 190_000, 64, 64), gemm(machine, 200_000, 64, 64)
     assert spills > 2 * fits
-    assert gemm(machine_of("tiles"), 64, 5100, 5100) < 1.2 * gemm(machine_of("tiles"), 64, 4900, 4900)
+    assert gemm(machine_of("tiles"), 200_000, 64, 64) < 1.2 * gemm(machine_of("tiles"), 190_000, 64, 64)
+
+
+def test_a_grid_streams_the_matrices_of_a_large_model_however_empty_its_sram_is() -> None:
+    machine = machine_of("pe_grid", cache_share=1.0)
+    assert gemm(machine, 8, 4096, 4096) > 2 * 4096**2 / MEMORY_RATE
+    resident = machine_of("pe_grid", cache_share=1.0, resident_share=1.0)
+    assert gemm(resident, 8, 4096, 4096) < gemm(machine, 8, 4096, 4096)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
