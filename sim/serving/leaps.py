@@ -69,7 +69,7 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
         steps += 1
         end = now + seconds
     if trial:
-        return end
+        return float(end)
     clock[at.NOW], clock[at.END], clock[at.LAST_DECODE] = now, end, last
     count[at.STEP], count[at.KV_TOKENS], count[at.FREE] = step, kv, free
     clock[at.BUSY_S], clock[at.RUNNING_S], clock[at.BLOCK_S] = busy_s, running_s, block_s
@@ -82,4 +82,4 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
     count[at.DECODED] += steps * decodes
     count[at.PEAK_BLOCKS] = max(count[at.PEAK_BLOCKS], tables.whole[at.BLOCKS] - free)
     count[at.PHASE] = at.BUSY if working else at.IDLE
-    return end
+    return float(end)

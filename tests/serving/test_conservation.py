@@ -25,7 +25,7 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(limits=LIMITS, number=st.integers(0, 1000), replicas=st.integers(1, 3))
 def test_every_request_is_served_whole_and_every_block_comes_back(limits, number, replicas):
     requests = random_requests(number)

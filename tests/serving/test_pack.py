@@ -71,12 +71,16 @@ def _packed(name, chip, plan, engine=Engine(), longest=8192, price=roofline):  #
     return pack(library.model(name), plan, target(library, chip, None, "serve"), engine, price, longest)
 
 
+def _stack(chip):
+    return target(default_library(), chip, None, "serve").stack
+
+
 @pytest.mark.parametrize("prompt", [100, 1000, 1024, 5000])
 def test_a_prompt_pass_costs_what_its_kernels_cost_and_the_host_time_of_the_stack(prompt):
     replica = _packed("llama-3.1-8b", "h100-sxm", Plan())
     served = simulate(replica, _asked(prompt, 1))
     model, limits = default_library().model("llama-3.1-8b"), replica.limits
-    small_s = 8 * model.layers * 1e-6  # the stack's small kernels, at the floor of the price
+    small_s = _stack("h100-sxm").kernels_per_layer * model.layers * 1e-6  # at the floor of the price
     alone = total(model, Plan(sequence_parallel=False), Step("prefill", 1.0, prompt, prompt))
     assert served.finish_s[0] == pytest.approx(alone + small_s + limits.step_host_s + limits.sequence_host_s, rel=0.01)
 
@@ -85,14 +89,14 @@ def test_decoding_costs_what_its_kernels_cost_at_every_length():
     replica = _packed("llama-3.1-8b", "h100-sxm", Plan())
     served = simulate(replica, _asked(777, 300, n=10))
     model, limits, plan = default_library().model("llama-3.1-8b"), replica.limits, Plan(sequence_parallel=False)
-    each = limits.step_host_s + 10 * limits.sequence_host_s + 8 * model.layers * 1e-6
+    each = limits.step_host_s + 10 * limits.sequence_host_s + _stack("h100-sxm").kernels_per_layer * model.layers * 1e-6
     wanted_s = np.mean([total(model, plan, Step("decode", 10.0, 1.0, 777.0 + k)) + each for k in range(1, 300)])
     assert (served.finish_s[0] - served.first_token_s[0]) / 299 == pytest.approx(wanted_s, rel=1e-3)
 
 
 def test_the_kv_cache_is_what_memory_leaves_beside_weights():
     replica = _packed("llama-3.1-8b", "h100-sxm", Plan())
-    capacity = 0.9 * 80 * 2**30 - 8.03e9 * 2
+    capacity = _stack("h100-sxm").engine.kv_fraction * 80 * 2**30 - 8.03e9 * 2
     assert replica.limits.kv_blocks * 16 * 131072 == pytest.approx(capacity, rel=0.05)  # 128 KiB of KV a token
     quarter = _packed("llama-3.1-8b", "h100-sxm", Plan(), Engine(kv_block=64))
     assert quarter.limits.kv_blocks == pytest.approx(replica.limits.kv_blocks / 4, rel=1e-3)
@@ -124,12 +128,14 @@ def test_a_lone_prompt_stays_on_one_attention_dp_rank_and_many_spread():
 
 def test_default_limits_of_a_stack_are_those_of_one_attention_dp_rank():
     plan = Plan(tp=1, ep=8, attention_dp=8)
-    assert _packed("deepseek-v3", "h200", plan).limits.max_batched_tokens == 8 * 8192
+    assert (
+        _packed("deepseek-v3", "h200", plan).limits.max_batched_tokens == 8 * _stack("h200").engine.max_batched_tokens
+    )
     assert _packed("deepseek-v3", "h200", plan, Engine(max_batched_tokens=9000)).limits.max_batched_tokens == 9000
 
 
 def test_settings_of_the_user_override_the_stacks_and_the_stacks_hold_otherwise():
-    assert _packed("llama-3.1-8b", "h100-sxm", Plan()).limits.max_num_seqs == 256
+    assert _packed("llama-3.1-8b", "h100-sxm", Plan()).limits.max_num_seqs == _stack("h100-sxm").engine.max_num_seqs
     assert _packed("llama-3.1-8b", "h100-sxm", Plan(), Engine(max_num_seqs=7)).limits.max_num_seqs == 7
 
 

@@ -13,7 +13,7 @@ from .parts import Constant, Linear, packed, random_requests
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
 def test_one_sequence_at_a_time_and_one_pass_each_is_an_m_d_1_queue(load):
-    requests = poisson(load, 100_000, 10, 1, seed=1)
+    requests = poisson(load, 60_000, 10, 1, seed=1)
     served = simulate(packed(Constant(1.0), max_num_seqs=1), requests)
     waited_s = served.admitted_s - served.arrival_s
     assert waited_s.mean() == pytest.approx(load / (2 * (1 - load)), rel=0.05)  # Pollaczek-Khinchine
@@ -23,7 +23,7 @@ def test_one_sequence_at_a_time_and_one_pass_each_is_an_m_d_1_queue(load):
 @pytest.mark.parametrize("rate", [0.5, 2.0, 20.0])
 def test_passes_that_take_whoever_waits_are_a_bulk_service_queue(rate):
     """A pass is followed by an idle time of 1/rate with probability exp(-rate); who comes in a pass waits half of one."""
-    requests = poisson(rate, 60_000, 10, 1, seed=2)
+    requests = poisson(rate, 40_000, 10, 1, seed=2)
     served = simulate(packed(Constant(1.0), max_num_seqs=1000, max_batched_tokens=10_000), requests)
     busy = 1.0 / (1.0 + math.exp(-rate) / rate)
     assert (served.admitted_s - served.arrival_s).mean() == pytest.approx(busy / 2, rel=0.03)
@@ -32,7 +32,7 @@ def test_passes_that_take_whoever_waits_are_a_bulk_service_queue(rate):
 
 def test_two_replicas_in_turn_are_two_queues_with_erlang_arrivals():
     """E2/D/1 at load 0.8: less waiting than M/D/1 at the same load, since every second arrival spaces them out."""
-    requests = poisson(1.6, 60_000, 10, 1, seed=3)
+    requests = poisson(1.6, 20_000, 10, 1, seed=3)
     both = simulate(packed(Constant(1.0), max_num_seqs=1), requests, Fleet(2))
     apart = [simulate(packed(Constant(1.0), max_num_seqs=1), _every_second(requests, k)) for k in (0, 1)]
     for k, alone in enumerate(apart):
@@ -61,7 +61,7 @@ def crommelin_s(servers, load):
 @pytest.mark.parametrize(("servers", "load"), [(1, 0.6), (2, 0.5), (2, 0.8), (4, 0.8)])
 def test_replicas_in_turn_are_an_m_d_c_queue(servers, load):
     """With equal service times, first come first served hands every c-th request to the same server."""
-    requests = poisson(servers * load, 120_000, 10, 1, seed=6)
+    requests = poisson(servers * load, 60_000, 10, 1, seed=6)
     served = simulate(packed(Constant(1.0), max_num_seqs=1), requests, Fleet(servers))
     assert (served.admitted_s - served.arrival_s).mean() == pytest.approx(crommelin_s(servers, load), rel=0.05)
 
