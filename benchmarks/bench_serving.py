@@ -14,8 +14,11 @@ from sim.catalog.library import default_library
 from sim.catalog.plans import Engine, Plan
 from sim.catalog.targets import target
 from sim.catalog.traffic import Requests, closed_loop, poisson, read_trace
-from sim.serving import Fleet, Pack, simulate, state
+from sim.serving import state
 from sim.serving.answer import Setup, packed
+from sim.serving.fleet import Fleet
+from sim.serving.pack import Pack
+from sim.serving.run import simulate
 
 
 def measured(label: str, pack: Pack, requests: Requests, fleet: Fleet) -> None:

@@ -13,13 +13,14 @@ from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic
 from .catalog.targets import Target, check_size, fingerprint, target
 from .errors import InputError
 from .lowering.check import check, resolved
+from .report.commands import command
 from .result import Figure, Result
 from .training.memory import settled
 from .units import text
 
 if TYPE_CHECKING:
     from .engine import Timeline
-    from .serving.answer import Setup
+    from .serving.setup import Setup
 
 Progress = Callable[[float, str], None]
 
@@ -162,11 +163,9 @@ def _largest(parts: dict[str, float]) -> str:
 
 def _next_fit(asked: _Asked, fits: bool) -> tuple[str, ...]:
     verb = "train" if asked.training else "serve"
-    plan = asked.group.plan
-    flags = f"--model {asked.group.model} --cluster {asked.group.cluster} --devices {asked.devices} --tp {plan.tp} --pp {plan.pp}"
     if fits:
-        return (f"gambrel {verb} {flags}",)
-    return (f"gambrel fit {flags.replace(f'--tp {plan.tp}', f'--tp {plan.tp * 2}')}",)
+        return (command(verb, asked.scenario),)
+    return (command("fit", asked.scenario, tp=asked.plan.tp * 2),)
 
 
 def train(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
@@ -216,13 +215,12 @@ def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> d
 
 
 def _next_train(asked: _Asked, fits: bool) -> tuple[str, ...]:
-    plan = asked.plan
-    flags = f"--model {asked.group.model} --cluster {asked.group.cluster} --devices {asked.devices} --tp {plan.tp} --pp {plan.pp}"
+    asks = asked.scenario
     if not fits:
-        return (f"gambrel fit {flags} --recompute full", f"gambrel train {flags} --sharding zero3")
+        return (command("fit", asks, recompute="full", tokens=None), command("train", asks, sharding="zero3"))
     return (
-        f"gambrel trace {flags} -o trace.pftrace",
-        f"gambrel train {flags} --recompute selective",
+        command("trace", asks, tokens=None) + " -o trace.pftrace",
+        command("train", asks, recompute="full" if asked.plan.recompute == "none" else "none"),
         "gambrel validate training",
     )
 
@@ -283,20 +281,16 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
 
 
 def _setup(asked: _Asked) -> Setup:
-    from .serving.answer import Setup
+    from .serving.setup import Setup
 
     return Setup(asked.model, asked.plan, asked.target, asked.group.engine, asked.replicas, asked.scenario.router)
 
 
 def _next_serve(asked: _Asked) -> tuple[str, ...]:
-    traffic, plan = _traffic(asked.scenario), asked.plan
-    load = f"--trace {traffic.trace}" if traffic.trace else f"--rate {traffic.rate_requests_per_s}"
-    if traffic.concurrency:
-        load = f"--concurrency {traffic.concurrency} --input-tokens {traffic.input_tokens} --output-tokens {traffic.output_tokens}"
-    flags = f"--model {asked.group.model} --cluster {asked.group.cluster}"
+    asks = asked.scenario
     return (
-        f"gambrel serve {flags} --tp {plan.tp} --replicas {asked.replicas * 2} {load}",
-        f"gambrel trace {flags} --role serve --tp {plan.tp} {load} -o serve.pftrace",
+        command("serve", asks, replicas=asked.replicas * 2, devices=None),
+        command("trace", asks, role="serve") + " -o serve.pftrace",
         "gambrel validate serving",
     )
 

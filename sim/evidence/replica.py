@@ -20,7 +20,7 @@ from ..catalog.targets import Target
 from ..cost.machine import IDLE_W
 from ..lowering.kernels import Kernels
 from ..serving.lowered import Lowered
-from ..serving.pack import kv_blocks, resolved
+from ..serving.settings import kv_blocks, resolved
 from .tables import FloatArray
 
 Price = Callable[[Kernels, cost.Machine], FloatArray]  # seconds of each row on a machine

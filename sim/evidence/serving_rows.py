@@ -10,7 +10,9 @@ from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..catalog.traffic import closed_loop
 from ..lowering import check
-from ..serving import Pack, metrics, pack, simulate
+from ..serving.metrics import metrics
+from ..serving.pack import Pack, pack
+from ..serving.run import simulate
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .queueing import closed_network

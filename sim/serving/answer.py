@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import cost
 from ..catalog.library import package_root
-from ..catalog.models import Model
-from ..catalog.plans import Engine, Plan
 from ..catalog.scenarios import Slo, Traffic
-from ..catalog.targets import Target
 from ..catalog.traffic import Requests, requests
 from ..lowering.kernels import Kernels
 from ..result import Figure
@@ -23,6 +19,7 @@ from .metrics import Metrics, metrics
 from .pack import Pack, pack
 from .passes import MeanPass, mean_passes
 from .run import Served, simulate
+from .setup import Setup
 from .state import FloatArray
 from .watchers import Counter, Recorder
 
@@ -31,18 +28,6 @@ if TYPE_CHECKING:
 
 TRACED_REQUESTS = 200
 INTERVAL_BASIS = "kernel residuals of the calibration, fully correlated, at the mean batch; queueing is not widened"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What serves: equal replicas of one plan behind a router."""
-
-    model: Model
-    plan: Plan
-    target: Target
-    engine: Engine
-    replicas: int = 1
-    router: str = "round_robin"
 
 
 class Answer(NamedTuple):

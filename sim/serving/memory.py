@@ -6,13 +6,14 @@ from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..lowering.footprint import serving_footprint
-from .pack import resolved
+from .settings import of_replica, resolved
 
 
 def memory_parts(model: Model, plan: Plan, target: Target, engine: Engine) -> dict[str, float]:
     """Bytes of one chip by part. What the engine may use beside weights, workspace and states is the KV cache; the rest of
     the chip stays free. A plan that leaves no room for KV sums to more than the chip has."""
-    settings, ranks = resolved(engine, target), target.chip.ranks
+    settings = of_replica(resolved(engine, target), engine, plan.attention_dp)
+    ranks = target.chip.ranks
     held = serving_footprint(model, [plan], float(settings.max_batched_tokens or 1))
     capacity = target.chip.memory.capacity_bytes
     states = float(held.state[0]) * -(-(settings.max_num_seqs or 1) // plan.attention_dp)

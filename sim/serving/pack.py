@@ -11,15 +11,13 @@ import numpy as np
 from ..catalog.models import EmbeddingBags, Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
-from ..errors import Infeasible, InputError
-from ..lowering.footprint import serving_footprint
 from ..lowering.kinds import PARTS
-from ..units import text
 from . import state as at
 from .limits import Limits
 from .lowered import Lowered, Price
 from .prices import FIRST_KV
 from .schedulers import SCHEDULERS, load
+from .settings import kv_blocks, of_replica, resolved
 from .state import N_PARTS, Core, FloatArray, IntArray, Tables
 
 _WINDOW = 16  # grid points priced together: one call of lowering costs far more than one more row
@@ -171,50 +169,12 @@ def _cells(points: FloatArray, largest: int, buckets: tuple[int, ...]) -> tuple[
     return cell.astype(np.int64), np.where(above > cell, (counts - points[cell]) / span, 0.0)
 
 
-def resolved(engine: Engine, target: Target) -> Engine:
-    """The engine's settings; what the user did not set is the stack's default. Raises InputError if neither says."""
-    given = {name: getattr(engine, name) for name in engine.model_fields_set if getattr(engine, name) is not None}
-    stack = target.stack.engine
-    default = {name: getattr(stack, name) for name in stack.model_fields_set}
-    found = Engine.model_validate({**default, **given})
-    for name in ("scheduler", "max_num_seqs", "max_batched_tokens", "kv_fraction"):
-        if getattr(found, name) is None:
-            raise InputError(f"engine.{name} is not set, and stack {target.stack.id} has no default. Set it.")
-    return found
-
-
-def _of_replica(found: Engine, given: Engine, ranks: int) -> Engine:
-    names = [name for name in ("max_num_seqs", "max_batched_tokens") if getattr(given, name) is None]
-    return found.with_(**{name: getattr(found, name) * ranks for name in names})
-
-
-def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int | None:
-    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached.
-
-    Raises Infeasible if it holds not one block.
-    """
-    held = serving_footprint(model, [plan], float(engine.max_batched_tokens or 0))
-    memory = target.chip.memory.capacity_bytes / target.chip.ranks
-    limit = float(engine.kv_fraction or 0.0) * memory
-    states = float(held.state[0]) * math.ceil((engine.max_num_seqs or 1) / plan.attention_dp)
-    fixed = float(held.total[0])
-    left = limit - fixed - states
-    per_block = float(held.kv_per_token[0]) * engine.kv_block
-    if left < per_block or left < 0.0:
-        raise Infeasible(
-            f"{model.id} on {target.cluster.id}: weights and workspace take {text(fixed, 'bytes')} and states of "
-            f"{engine.max_num_seqs} sequences {text(states, 'bytes')} of {text(limit, 'bytes')} a rank, no room for KV. "
-            "Use more tp or pp, a smaller weight format, or fewer max_num_seqs."
-        )
-    return int(left / per_block) * plan.attention_dp if per_block else None
-
-
 def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price, longest: int) -> Pack:
     """One replica of a model under a plan. price: seconds of each row, such as `cost.seconds` with a machine; longest:
     tokens (input and output) of the longest request. Settings of `engine` count for the whole replica; a stack's defaults of
     sequences and tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does
     not fit."""
-    engine, stack = _of_replica(resolved(engine, target), engine, plan.attention_dp), target.stack
+    engine, stack = of_replica(resolved(engine, target), engine, plan.attention_dp), target.stack
     plan = plan.with_(sequence_parallel=False)  # serving engines add partial sums on all ranks
     recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     one_shot = model.encoder_only or recommender

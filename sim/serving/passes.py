@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from ..result import weakest
 from . import state as at
 from .metrics import Metrics
 from .run import Served
-
-if TYPE_CHECKING:
-    from .answer import Setup
+from .setup import Setup
 
 
 class MeanPass(NamedTuple):

@@ -234,7 +234,11 @@ def test_the_quantisers_own_file_counts_first(tmp_path: Path) -> None:
     formats = {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "exclude_modules": excluded}
     beside.write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": formats}))
     model = read_config(tmp_path / "tiny" / "config.json")
-    assert model.stored.model_dump(exclude_none=True, exclude_defaults=True) == {"linear": "fp4", "attention": "fp4", "kv_cache": "fp8"}
+    assert model.stored.model_dump(exclude_none=True, exclude_defaults=True) == {
+        "linear": "fp4",
+        "attention": "fp4",
+        "kv_cache": "fp8",
+    }
     assert any("6 of 8 modules" in note for note in model.notes)
     beside.write_text("[]")
     with pytest.raises(InputError, match="hf_quant_config"):

@@ -4,7 +4,8 @@ import numpy as np
 
 from sim.catalog.traffic import Requests
 from sim.lowering.kinds import PARTS
-from sim.serving import Limits, Pack
+from sim.serving.limits import Limits
+from sim.serving.pack import Pack
 
 
 class Linear:

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.catalog.traffic import Requests
-from sim.serving import Fleet, metrics, simulate, state
-from sim.serving.fleet import Run
+from sim.serving import state
+from sim.serving.fleet import Fleet, Run
+from sim.serving.metrics import metrics
+from sim.serving.run import simulate
 
 from .parts import Constant, bits, packed, random_requests
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from sim.serving import Fleet, simulate, state
+from sim.serving import state
+from sim.serving.fleet import Fleet
+from sim.serving.run import simulate
 from sim.serving.schedulers import Continuous, PrefillFirst, Static
 
 from .parts import bits, packed, random_requests

@@ -11,8 +11,11 @@ from sim.errors import Infeasible
 from sim.lowering.kinds import PARTS
 from sim.lowering.passes import kernels
 from sim.lowering.sharding import Step
-from sim.serving import metrics, pack, simulate, state
+from sim.serving import state
 from sim.serving.lowered import Lowered
+from sim.serving.metrics import metrics
+from sim.serving.pack import pack
+from sim.serving.run import simulate
 
 from .parts import Linear, packed
 

@@ -3,8 +3,11 @@
 import numpy as np
 
 from sim.catalog.traffic import Requests
-from sim.serving import Fleet, metrics, simulate, state
+from sim.serving import state
+from sim.serving.fleet import Fleet
+from sim.serving.metrics import metrics
 from sim.serving.prefix_cache import PrefixCache
+from sim.serving.run import simulate
 
 from .parts import bits, packed
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from sim.catalog.traffic import Requests, closed_loop, poisson
-from sim.serving import Fleet, metrics, simulate, state
+from sim.serving import state
+from sim.serving.fleet import Fleet
+from sim.serving.metrics import metrics
+from sim.serving.run import simulate
 
 from .parts import Constant, Linear, packed, random_requests
 

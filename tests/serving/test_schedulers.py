@@ -8,12 +8,14 @@ import pytest
 
 from sim.catalog.traffic import Requests
 from sim.errors import InputError
-from sim.serving import Batch, Fleet, simulate
+from sim.serving.fleet import Fleet
+from sim.serving.run import simulate
+from sim.serving.schedulers import Batch
 
 from .parts import Constant, packed, random_requests
 
 SHORTEST = '''
-    from sim.serving import Batch
+    from sim.serving.schedulers import Batch
 
     class ShortestFirst:
         """Everything decodes; of those that wait, the shortest prompt that fits runs beside them."""

@@ -1,0 +1,51 @@
+"""Settings of a replica, resolved: what the user did not set is the stack's default. Needs no Numba."""
+
+from __future__ import annotations
+
+import math
+
+from ..catalog.models import Model
+from ..catalog.plans import Engine, Plan
+from ..catalog.targets import Target
+from ..errors import Infeasible, InputError
+from ..lowering.footprint import serving_footprint
+from ..units import text
+
+
+def resolved(engine: Engine, target: Target) -> Engine:
+    """The engine's settings; what the user did not set is the stack's default. Raises InputError if neither says."""
+    given = {name: getattr(engine, name) for name in engine.model_fields_set if getattr(engine, name) is not None}
+    stack = target.stack.engine
+    default = {name: getattr(stack, name) for name in stack.model_fields_set}
+    found = Engine.model_validate({**default, **given})
+    for name in ("scheduler", "max_num_seqs", "max_batched_tokens", "kv_fraction"):
+        if getattr(found, name) is None:
+            raise InputError(f"engine.{name} is not set, and stack {target.stack.id} has no default. Set it.")
+    return found
+
+
+def of_replica(found: Engine, given: Engine, ranks: int) -> Engine:
+    """Defaults of a stack count for each attention-DP rank, what the user set for the whole replica."""
+    names = [name for name in ("max_num_seqs", "max_batched_tokens") if getattr(given, name) is None]
+    return found.with_(**{name: getattr(found, name) * ranks for name in names})
+
+
+def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int | None:
+    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached.
+
+    Raises Infeasible if it holds not one block.
+    """
+    held = serving_footprint(model, [plan], float(engine.max_batched_tokens or 0))
+    memory = target.chip.memory.capacity_bytes / target.chip.ranks
+    limit = float(engine.kv_fraction or 0.0) * memory
+    states = float(held.state[0]) * math.ceil((engine.max_num_seqs or 1) / plan.attention_dp)
+    fixed = float(held.total[0])
+    left = limit - fixed - states
+    per_block = float(held.kv_per_token[0]) * engine.kv_block
+    if left < per_block or left < 0.0:
+        raise Infeasible(
+            f"{model.id} on {target.cluster.id}: weights and workspace take {text(fixed, 'bytes')} and states of "
+            f"{engine.max_num_seqs} sequences {text(states, 'bytes')} of {text(limit, 'bytes')} a rank, no room for KV. "
+            "Use more tp or pp, a smaller weight format, or fewer max_num_seqs."
+        )
+    return int(left / per_block) * plan.attention_dp if per_block else None
