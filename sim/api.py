@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .serving.setup import Setup
 
 Progress = Callable[[float, str], None]
+MOST_CHUNKS = 8  # of a pipeline rank, in the plan that is suggested next
 
 
 class _Asked:
@@ -218,9 +219,14 @@ def _next_train(asked: _Asked, fits: bool) -> tuple[str, ...]:
     asks = asked.scenario
     if not fits:
         return (command("fit", asks, recompute="full", tokens=None), command("train", asks, sharding="zero3"))
+    plan = asked.plan
+    passes = (plan.global_batch or 1) // (plan.micro_batch * (plan.dp or 1))
+    chunks = min(asked.model.layers // plan.pp, MOST_CHUNKS)
+    interleaves = plan.pp > 1 and plan.virtual_stages == 1 and passes % plan.pp == 0 and chunks > 1
+    other = {"virtual_stages": chunks} if interleaves else {"recompute": "full" if plan.recompute == "none" else "none"}
     return (
         command("trace", asks, tokens=None) + " -o trace.pftrace",
-        command("train", asks, recompute="full" if asked.plan.recompute == "none" else "none"),
+        command("train", asks, **other),
         "gambrel validate training",
     )
 

@@ -66,7 +66,8 @@ def emit(
     if isinstance(screen, str):  # as it is: JSON and file names are not wrapped
         print(screen)
     else:
-        console().print(screen)
+        screens = console()
+        screens.print(screen, soft_wrap=not screens.is_terminal)  # in a pipe what is typed again stays whole
     if call.out is not None:
         print(f"files: {', '.join(str(call.out / name) for name in written)}")
 
