@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Gambrel needs Python 3.11, 3.12 or 3.13. Install one, or give its path: make PYTHON=..." >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@echo 'installing into .venv (once; a minute or two)' >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,fit]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## train, serve, explain: the whole tour, in under a minute
