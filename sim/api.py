@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .catalog.clusters import sliced
 from .catalog.library import Library, default_library
 from .catalog.models import Model
 from .catalog.plans import Plan
@@ -41,6 +42,8 @@ class _Asked:
         check_size(self.target.cluster, self.devices)
         self.plan: Plan = self._plan()
         self.paid = self.target.cluster.paid(self.devices)
+        cluster, self.slices = sliced(self.target.cluster, self.devices if training else self.devices // self.replicas)
+        self.target = self.target._replace(cluster=cluster)
 
     def _sizes(self) -> tuple[int, int]:
         plan, ranks = self.group.plan, self.target.chip.ranks
@@ -99,6 +102,7 @@ class _Asked:
             "devices_paid": Figure(
                 self.paid, "chips", basis="measured", note="with the spares of every started domain"
             ),
+            "slices": Figure(self.slices, "slices", basis="measured", note="domains that the outermost network joins"),
         }
 
 

@@ -108,3 +108,40 @@ class Cluster(Record):
             if tier.used is not None and tier.size is not None and tier.used < tier.size:
                 paid = max(paid, -(-devices * tier.size // tier.used))
         return paid
+
+
+def sliced(cluster: Cluster, devices: int) -> tuple[Cluster, int]:
+    """The cluster with its torus cut to the slices that a job of so many chips gets, and how many slices that are.
+
+    A job takes equal slices of at most `slice` chips, as near to a cube as its axes allow. An axis of a slice wraps if it is
+    a whole axis of the pod, or a multiple of what its optical switches join.
+    """
+    at = next((i for i, tier in enumerate(cluster.tiers) if tier.kind == "torus" and tier.dims), None)
+    if cluster.slice is None or at is None:
+        return cluster, 1
+    count = -(-devices // cluster.slice)
+    while devices % count:
+        count += 1
+    tier = cluster.tiers[at]
+    shape = _shape(devices // count, [dim.size for dim in tier.dims])
+    if shape is None:
+        return cluster, count
+    dims = tuple(
+        Dim(size=size, wrap=dim.wrap and size % (dim.wrap_multiple or dim.size) == 0)
+        for size, dim in zip(shape, tier.dims, strict=True)
+    )
+    cut = tier.with_(size=devices // count, dims=dims)
+    return cluster.with_(tiers=(*cluster.tiers[:at], cut, *cluster.tiers[at + 1 :])), count
+
+
+def _shape(chips: int, limits: list[int]) -> tuple[int, ...] | None:
+    """Axes whose product is so many chips, none longer than its limit, the longest as short as can be; None if there are none."""
+    if len(limits) == 1:
+        return (chips,) if chips <= limits[0] else None
+    found = []
+    for first in range(1, min(limits[0], chips) + 1):
+        if chips % first == 0:
+            rest = _shape(chips // first, limits[1:])
+            if rest is not None:
+                found.append((first, *rest))
+    return min(found, key=lambda shape: (max(shape), sum(shape), shape), default=None)

@@ -52,7 +52,7 @@ def level_rate(row: Row, members: float, level: int, p: Row) -> float:
     if network == MESH:
         return rate * min(1.0, (members - 1.0) / max(row[DOMAIN] - 1.0, 1.0))
     if TORUS <= network <= RING:
-        return rate if row[WRAP] > 0.0 and members >= row[DOMAIN] else rate / 2.0
+        return rate if row[WRAP] > 0.0 and members % row[WRAP] == 0.0 else rate / 2.0
     if network == HOST:
         return rate * p[HOST_SHARE]
     return rate / p[SPREAD] if level > 0 else rate

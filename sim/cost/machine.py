@@ -250,5 +250,6 @@ def _tier_rows(tier: Tier, index: float, ranks: float, inner: tuple[float, float
     reach = ranks if tier.size is not None else max(inner_reach, ranks)
     for axis in axes:
         reach *= axis.size
-        rows.append([reach, rate / len(axes), *common, float(axis.wrap), index, float(axis.size)])
+        wraps = float(axis.wrap_multiple or axis.size) if axis.wrap else 0.0
+        rows.append([reach, rate / len(axes), *common, wraps, index, float(axis.size)])
     return rows

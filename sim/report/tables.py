@@ -44,6 +44,7 @@ KEY_FIGURES = (
     "memory_per_device",
     "devices",
     "devices_paid",
+    "slices",
     "cost",
     "energy",
     "carbon",
@@ -81,6 +82,8 @@ def key_figures(figures: Mapping[str, Figure]) -> Mapping[str, Figure]:
     shown = {name: figures[name] for name in KEY_FIGURES if name in figures}
     if "devices" in shown and "devices_paid" in shown and shown["devices"].value == shown["devices_paid"].value:
         del shown["devices_paid"]
+    if "slices" in shown and shown["slices"].value == 1:
+        del shown["slices"]
     return shown or figures
 
 

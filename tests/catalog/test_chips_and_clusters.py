@@ -7,6 +7,7 @@ import os
 import pytest
 
 from sim.catalog.chips import DTYPES
+from sim.catalog.clusters import sliced
 from sim.catalog.library import FOLDERS, Library, cluster_of, normal, package_root
 from sim.errors import InputError, UnknownFigure
 
@@ -366,3 +367,28 @@ def test_a_path_is_read_as_it_stands(tmp_path):
 
 def test_case_blanks_and_underscores_do_not_matter():
     assert normal(" TPU_v5p ") == normal("tpu v5P") == "tpu-v5p"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "devices", "slices", "shape", "wraps"),
+    [
+        ("tpu-v5p-pod", 16384, 4, (16, 16, 16), (True, True, True)),
+        ("tpu-v5p-pod", 512, 1, (8, 8, 8), (True, True, True)),
+        ("tpu-v5p-pod", 8, 1, (2, 2, 2), (False, False, False)),
+        ("tpu-v5e-pod", 512, 2, (16, 16), (True, True)),
+        ("tpu-v5e-pod", 64, 1, (8, 8), (False, False)),
+        ("tpu-v6e-pod", 32, 1, (4, 8), (False, False)),
+    ],
+)
+def test_a_job_gets_equal_slices_near_to_a_cube(
+    cluster: str, devices: int, slices: int, shape: tuple[int, ...], wraps: tuple[bool, ...]
+) -> None:
+    cut, count = sliced(LIBRARY.cluster(cluster), devices)
+    assert count == slices
+    assert tuple(dim.size for dim in cut.tiers[0].dims) == shape
+    assert tuple(dim.wrap for dim in cut.tiers[0].dims) == wraps
+
+
+def test_a_cluster_without_slices_is_left_as_it_is() -> None:
+    h100 = LIBRARY.cluster("dgx-h100")
+    assert sliced(h100, 4096) == (h100, 1)

@@ -131,3 +131,13 @@ def test_the_model_of_each_catalogue_file_lowers_in_every_phase():
             assert np.all(table.count > 0) and not np.any(COLLECTIVE[table.kind]), entry.id
             if any(block.mixer or block.ffn for block in model.blocks):
                 assert table.flops().sum() > 0, entry.id
+
+
+def test_a_mixed_batch_is_its_prompts_and_its_decodes_with_one_linear_pass_over_all_tokens():
+    model = gpt(2, 1024, 8)
+    prompt, decodes = Step("prefill", 1, 512, 512), Step("decode", 32, 1, 2048)
+    mixed = kernels(model, Plan(), (prompt, decodes))
+    apart = [kernels(model, Plan(), step) for step in (prompt, decodes)]
+    assert np.sum(mixed.flops() * mixed.count) == pytest.approx(sum(np.sum(t.flops() * t.count) for t in apart))
+    products = mixed.dims[(mixed.kind == KIND_IDS["gemm"]) & (mixed.site == 0)]
+    assert np.all(products[:, 0] == 512 + 32)

@@ -67,3 +67,8 @@ def test_an_illegal_plan_and_a_cluster_too_small_are_refused():
 
 def test_an_answer_is_the_same_every_time():
     assert api.train(scenario()).to_dict() == api.train(scenario()).to_dict()
+
+
+def test_a_job_larger_than_a_slice_takes_several_of_equal_size():
+    assert api.train(scenario("tpu-v5p"))["slices"].value == 4
+    assert api.train(scenario("dgx-h100"))["slices"].value == 1
