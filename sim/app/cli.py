@@ -15,24 +15,68 @@ from ..errors import GambrelError
 
 
 class Command(NamedTuple):
-    """Where a command's function stands, and its line in the list."""
+    """Where a command's function stands, its line in the list, and what one may type after `gambrel NAME`."""
 
     module: str
     help: str
+    examples: tuple[str, ...] = ()
 
 
 COMMANDS = {
     "demo": Command("demo", "The whole tour: how far off, train, serve, why. Under a minute."),
-    "devices": Command("listings", "Chips of the catalogue; with an ID, one of them with its sources."),
-    "models": Command("listings", "Models of the catalogue; with an ID, one of them."),
-    "clusters": Command("listings", "Clusters of the catalogue; with an ID, one of them with its network."),
-    "support": Command("listings", "What is answered for a model on a chip, and how well calibrated."),
-    "fit": Command("runs", "Memory by part: does it fit, and by how much."),
-    "train": Command("runs", "Train a model: step time, MFU, memory, days, money, energy, and why."),
-    "serve": Command("runs", "Serve a model: latency, throughput, cost of a million tokens, and why."),
-    "trace": Command("runs", "Write the timeline of a training step for ui.perfetto.dev."),
-    "validate": Command("checks", "Predict measured rows and say how far off the predictions are."),
-    "schema": Command("listings", "JSON Schema of a kind of catalogue file."),
+    "devices": Command("listings", "Chips of the catalogue; with an ID, one of them with its sources.", ("", "h100")),
+    "models": Command(
+        "listings", "Models of the catalogue; with an ID, one of them.", ("", "llama-3.1-70b", "path/to/config.json")
+    ),
+    "clusters": Command(
+        "listings", "Clusters of the catalogue; with an ID, one of them with its network.", ("", "tpu-v5p")
+    ),
+    "support": Command(
+        "listings",
+        "What is answered for a model on a chip, and how well calibrated.",
+        ("llama-3.1-70b", "deepseek-v3 trainium2"),
+    ),
+    "fit": Command(
+        "runs",
+        "Memory by part: does it fit, and by how much.",
+        (
+            "llama-3.1-405b --role serve --cluster trn2 --tp 64",
+            "gpt-3-175b --cluster dgx-a100 --devices 512 --tp 8 --pp 8 --global-batch 512",
+        ),
+    ),
+    "train": Command(
+        "runs",
+        "Train a model: step time, MFU, memory, days, money, energy, and why.",
+        (
+            "--model llama-3.1-70b --cluster dgx-h100 --devices 512 --tp 8 --pp 4 --global-batch 512 --tokens 1e12",
+            "scenario.yaml --micro-batch 2 --json",
+            "--model path/to/config.json --cluster tpu-v5p --devices 256 --sharding zero3 --seq-len 8192",
+        ),
+    ),
+    "serve": Command(
+        "runs",
+        "Serve a model: latency, throughput, cost of a million tokens, and why.",
+        (
+            "--model llama-3.1-70b --cluster hgx-h200 --tp 4 --trace requests.csv --ttft 1s --tpot 50ms",
+            "--model llama-3.1-8b --cluster tpu-v5e --tp 8 --rate 3 --input-tokens 1000 --output-tokens 200",
+            "--model deepseek-v3 --cluster hgx-h200 --tp 8 --ep 8 --concurrency 64 --input-tokens 1024 --output-tokens 1024",
+        ),
+    ),
+    "trace": Command(
+        "runs",
+        "Write the timeline of a training step for ui.perfetto.dev.",
+        ("--model llama-3.1-70b --cluster dgx-h100 --devices 64 --tp 8 --pp 4 --global-batch 32 -o step.pftrace",),
+    ),
+    "validate": Command(
+        "checks",
+        "Predict measured rows and say how far off the predictions are.",
+        (
+            "kernels",
+            "training my_runs.csv --rows predicted.csv",
+            "serving folder --rows predicted --calibration family",
+        ),
+    ),
+    "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 EPILOG = "Start with: gambrel demo"
 
@@ -53,7 +97,8 @@ def build(wanted: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
             function = getattr(import_module(f".{command.module}", __package__), name)
         else:
             function = _listed
-        app.command(name, help=command.help)(function)
+        lines = "\n\n".join(f"gambrel {name} {example}".rstrip() for example in command.examples)
+        app.command(name, help=command.help, epilog=f"Examples\n\n{lines}" if lines else None)(function)
     return app
 
 
