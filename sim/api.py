@@ -111,7 +111,7 @@ def fit(scenario: Scenario, library: Library | None = None) -> Result:
     training = isinstance(scenario.demand, TokenBudget) and scenario.groups[0].role == "train"
     asked = _Asked(scenario, library or default_library(), training)
     parts, needed = _memory(asked)
-    verdict, fits = _memory_verdict(asked, needed)
+    verdict, fits = _memory_verdict(asked, parts)
     return Result(
         schema="gambrel.fit/1",
         verdict=verdict,
@@ -141,24 +141,30 @@ def _seq_len(scenario: Scenario) -> int:
     return scenario.demand.seq_len if isinstance(scenario.demand, TokenBudget) else 2048
 
 
-def _memory_verdict(asked: _Asked, needed: float) -> tuple[str, bool]:
-    capacity = asked.target.chip.memory.capacity_bytes
+def _memory_verdict(asked: _Asked, parts: dict[str, float]) -> tuple[str, bool]:
+    capacity, needed = asked.target.chip.memory.capacity_bytes, sum(parts.values())
     name = f"{asked.model.name} on {asked.devices:,} x {asked.target.chip.name}"
-    if needed <= capacity:
+    if needed > capacity * (1.0 + 1e-9):
+        helps = (
+            "more tp or pp, zero3, a smaller micro_batch or recompute = full"
+            if asked.training
+            else "more tp or fewer bits"
+        )
+        over = f"{text(needed, 'bytes')} a chip, {text(needed - capacity, 'bytes')} over {text(capacity, 'bytes')}"
+        return f"{name} does not fit: {over}. Use {helps}.", False
+    if asked.training or "kv_cache" not in parts:
         return (
             f"{name} fits: {text(needed, 'bytes')} of {text(capacity, 'bytes')} a chip ({needed / capacity:.0%}).",
             True,
         )
-    remedy = (
-        "Use more tp or pp, zero3, a smaller micro_batch or recompute = full."
-        if asked.training
-        else "Use more tp or fewer bits."
+    from .serving.settings import kv_tokens
+
+    fixed = needed - parts["kv_cache"] - parts["free"]
+    tokens = kv_tokens(asked.model, asked.plan, asked.group.engine, asked.target)
+    held = (
+        f"{text(fixed, 'bytes')} of {text(capacity, 'bytes')} a chip beside a KV cache of {tokens:,} tokens a replica"
     )
-    over = text(needed - capacity, "bytes")
-    return (
-        f"{name} does not fit: {text(needed, 'bytes')} a chip, {over} over {text(capacity, 'bytes')}. {remedy}",
-        False,
-    )
+    return f"{name} fits: {held}.", True
 
 
 def _largest(parts: dict[str, float]) -> str:
@@ -185,7 +191,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
     asked = _Asked(scenario, library, True)
     answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand)
     parts, needed = _memory(asked)
-    memory_verdict, fits = _memory_verdict(asked, needed)
+    memory_verdict, fits = _memory_verdict(asked, parts)
     figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures()}
     figures.update(_bill_figures(asked, answered.seconds, answered.chip_w, answered.basis))
     return Result(
@@ -258,7 +264,7 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
     library = library or default_library()
     asked = _Asked(scenario, library, False)
     parts, needed = _memory(asked)
-    verdict, fits = _memory_verdict(asked, needed)
+    verdict, fits = _memory_verdict(asked, parts)
     if not fits:
         return Result(
             schema="gambrel.serve/1",

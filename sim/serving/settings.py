@@ -49,3 +49,9 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
             "Use more tp or pp, a smaller weight format, or fewer max_num_seqs."
         )
     return int(left / per_block) * plan.attention_dp if per_block else None
+
+
+def kv_tokens(model: Model, plan: Plan, engine: Engine, target: Target) -> int:
+    """Tokens whose keys and values a replica holds at once; 0 if it caches none. Raises Infeasible as `kv_blocks` does."""
+    settings = of_replica(resolved(engine, target), engine, plan.attention_dp)
+    return (kv_blocks(model, plan, settings, target) or 0) * settings.kv_block
