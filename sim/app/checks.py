@@ -32,7 +32,12 @@ def validate(
         Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
     ] = None,
     calibration: Annotated[str, typer.Option("--calibration", metavar="NAME", help=" | ".join(LEVELS))] = LEVELS[0],
-    by: Annotated[bool, typer.Option("--by", metavar=" ", help="Show every device, source and model too.")] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", metavar=" ", help="Leave out the lines of devices and sources.")
+    ] = False,
+    by: Annotated[
+        bool, typer.Option("--by", metavar=" ", help="Show every group: models, precisions and the like too.")
+    ] = False,
 ) -> None:
     """Predict measured rows and score the predictions."""
     from ..evidence.context import Context
@@ -49,7 +54,8 @@ def validate(
             context=Context(library, calibration),  # type: ignore[arg-type]
             progress=lambda done, total: progress(done / max(total, 1), f"{kind} rows"),
         )
-    emit(call, report.to_dict(), screen(report, by))
+    shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
+    emit(call, report.to_dict(), screen(report, () if by else shown))
 
 
 def shipped(roots: list[tuple[Path, str]], kind: str) -> Path:
@@ -61,8 +67,8 @@ def shipped(roots: list[tuple[Path, str]], kind: str) -> Path:
     raise InputError(f"validate {kind}: the catalogue ships no such table. Give a PATH.")
 
 
-def screen(report: Report, by: bool) -> RenderableType:
-    """Statistics of each table: all rows, and each group with `by`; the floor is one constant a family."""
+def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
+    """Statistics of each table by groupings (none named: every one); the floor is one constant a family."""
     from rich.console import Group
     from rich.text import Text
 
@@ -74,7 +80,7 @@ def screen(report: Report, by: bool) -> RenderableType:
         parts.append(Text(f"{table.name}: {counts}", style="bold"))
         grid = columns("metric", "group", ">rows", ">median", ">mean", ">90% within", ">floor median", ">floor mean")
         for line in table.lines:
-            if by or line.grouping in ("all", "over sources"):
+            if not groupings or line.grouping in groupings:
                 grid.add_row(*_cells(line))
         parts.append(grid)
         reasons = [f"{count:,} skipped: {reason}" for reason, count in list(table.skipped.items())[:5]]
