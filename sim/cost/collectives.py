@@ -135,7 +135,16 @@ def ring_like_s(group: Group, p: Row, levels: FloatArray, clock: float, both: bo
 
 
 @inline
-def all_to_all_s(group: Group, p: Row, levels: FloatArray, clock: float) -> float:
+def once_a_domain(copies: float, domains: float, inner: float) -> float:
+    """Share of what a token's copies would send between domains that is left when each domain gets it once and hands it on:
+    expected distinct domains of `copies` random ones, over copies. 1 on the innermost level, where there is nobody to hand on."""
+    if copies <= 1.0 or inner <= 1.0 or domains <= 1.0:
+        return 1.0
+    return domains * (1.0 - (1.0 - 1.0 / domains) ** copies) / copies
+
+
+@inline
+def all_to_all_s(group: Group, copies: float, p: Row, levels: FloatArray, clock: float) -> float:
     """Every rank sends size/ranks bytes to every rank, its own share included [s]; levels work side by side. On an axis of
     s a byte travels s/4 links on average (s/2 load on the middle link without wrap)."""
     size, ranks, stride = group
@@ -150,7 +159,7 @@ def all_to_all_s(group: Group, p: Row, levels: FloatArray, clock: float) -> floa
                 sent = size * members / 4.0
                 latency = max(latency, row[LATENCY_S] * members / 2.0)
             else:
-                sent = size * (outer - inner) / ranks
+                sent = size * (outer - inner) / ranks * once_a_domain(copies, ranks / inner, inner)
                 latency = max(latency, row[LATENCY_S])
             slowest = max(slowest, moved_s(sent, rate, p[EFFICIENCY], p))
         inner = outer
@@ -174,12 +183,12 @@ def send_recv_s(group: Group, p: Row, levels: FloatArray, clock: float) -> float
 @inline
 def collective_s(which: int, d: Row, p: Row, levels: FloatArray, chip: Row) -> float:
     """Time of a collective [s]. which: 0 all_reduce, 1 all_gather, 2 reduce_scatter, 3 all_to_all, 4 send_recv.
-    d: bytes, ranks, stride, skew (busiest rank over the mean)."""
+    d: bytes, ranks, stride, skew (busiest rank over the mean), copies (all_to_all: destinations of a token; 0 = unrelated bytes)."""
     group = (d[0] * max(d[3], 1.0), d[1], max(d[2], 1.0))
     if d[1] <= 1.0 or d[0] <= 0.0:
         return 0.0
     if which == 3:
-        return all_to_all_s(group, p, levels, chip[CLOCK_HZ])
+        return all_to_all_s(group, d[4], p, levels, chip[CLOCK_HZ])
     if which == 4:
         return send_recv_s(group, p, levels, chip[CLOCK_HZ])
     return ring_like_s(group, p, levels, chip[CLOCK_HZ], which == 0)

@@ -274,7 +274,7 @@ def moe(p: Pass, m: Moe) -> None:
     size = ACTIVATION_BYTES * rows * h
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
     split = _flag(c.ep > 1)
-    p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0), count=2.0 * split)
+    p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0, float(m.topk)), count=2.0 * split)
     sharded = _flag(c.expert_tp > 1)
     p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * own * h, c.expert_tp, 1.0, 1.0), count=sharded)
     matrices = 3.0 if m.gated else 2.0

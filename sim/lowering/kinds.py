@@ -136,11 +136,12 @@ KINDS: tuple[Kind, ...] = (
         dtyped=False,
     ),
     # collectives: `bytes` as nccl-tests counts them (whole buffer; all_to_all: what a rank sends), over `ranks` ranks that
-    # stand `stride` apart in rank order; skew >= 1: the busiest rank's share over the mean
+    # stand `stride` apart in rank order; skew >= 1: the busiest rank's share over the mean;
+    # copies: how many of a rank's bytes are the same token for different destinations (0: none)
     Kind("all_reduce", ("bytes", "ranks", "stride", "skew"), _zero, _zero, True, False),
     Kind("all_gather", ("bytes", "ranks", "stride", "skew"), _zero, _zero, True, False),
     Kind("reduce_scatter", ("bytes", "ranks", "stride", "skew"), _zero, _zero, True, False),
-    Kind("all_to_all", ("bytes", "ranks", "stride", "skew"), _zero, _zero, True, False),
+    Kind("all_to_all", ("bytes", "ranks", "stride", "skew", "copies"), _zero, _zero, True, False),
     Kind("send_recv", ("bytes", "ranks", "stride", "skew"), _zero, _zero, True, False),
 )
 KIND_IDS: dict[str, int] = {kind.name: index for index, kind in enumerate(KINDS)}

@@ -43,6 +43,17 @@ def test_all_to_all_sends_all_but_its_own_share() -> None:
     assert time(machine_of(), "all_to_all") == pytest.approx(7 / 8 * HUGE / UP, rel=1e-4)
 
 
+def test_a_token_for_several_experts_of_one_node_crosses_the_network_once() -> None:
+    machine = machine_of()
+    apart = seconds_of("all_to_all", HUGE, 32.0, 1.0, 1.0, 0.0, machine=machine)
+    together = seconds_of("all_to_all", HUGE, 32.0, 1.0, 1.0, 8.0, machine=machine)
+    assert together / apart == pytest.approx(
+        4 * (1 - (3 / 4) ** 8) / 8, rel=1e-3
+    )  # distinct ones of four nodes, eight draws
+    within = [seconds_of("all_to_all", HUGE, 8.0, 1.0, 1.0, copies, machine=machine) for copies in (0.0, 8.0)]
+    assert within[0] == within[1]  # inside a node every copy goes by itself
+
+
 def test_a_small_ring_takes_its_steps() -> None:
     machine = machine_of(one("switch"))
     assert time(machine, "all_gather", 8.0) == pytest.approx(1e-6 + 7 * 1e-6, rel=1e-3)
