@@ -76,6 +76,11 @@ COMMANDS = {
             "serving folder --rows predicted --calibration family",
         ),
     ),
+    "calibrate": Command(
+        "calibrate",
+        "Fit a chip's kernels to measured times and write the calibration.",
+        ("kernels.csv --chip h100 --stack vllm", "folder --chip b200 --catalog mine"),
+    ),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 EPILOG = "Start with: gambrel demo"

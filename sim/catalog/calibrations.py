@@ -38,6 +38,9 @@ class Stack(Record):
     source: Text
 
 
+Basis = Literal["calibrated", "extrapolated", "datasheet-only"]
+
+
 class Fit(Record):
     """Where fitted values come from."""
 
@@ -52,14 +55,16 @@ class Calibration(Record):
     `parameters[kind][name]`: a kernel kind of lowering/kinds.py, or `kind.dtype` to override for one dtype.
     `residuals[kind]`: quantiles of log(measured / predicted), for intervals.
     `ranges[kind][dim]`: smallest and largest value that the data held.
+    `bases[kind]`: basis of the kinds (and formats) that a chip's own file names, where files are merged; `basis` holds elsewhere.
     """
 
     id: Identifier
     subject: Identifier = Field(description="family or chip")
     stack: Identifier
-    basis: Literal["calibrated", "extrapolated", "datasheet-only"]
+    basis: Basis
     parameters: dict[str, dict[str, Number]]
     residuals: dict[str, dict[str, Number]] = Field(default_factory=dict)
     ranges: dict[str, dict[str, tuple[Number, Number]]] = Field(default_factory=dict)
     fit: Fit | None = None
+    bases: dict[str, Basis] = Field(default_factory=dict)
     source: Text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
@@ -84,7 +85,7 @@ class Library:
         names = self._names(kind)
         entry = names.get(normal(name))
         if entry is None:
-            raise InputError(f"{kind} {name!r} is not in the catalogue. {did_you_mean(normal(name), names)}".rstrip())
+            raise InputError(f"{kind} {name!r} is not in the catalogue. {_remedy(kind, name, names)}")
         return entry
 
     def _names(self, kind: str) -> dict[str, Entry]:
@@ -124,7 +125,7 @@ class Library:
                 chip = self.chip(name)  # under any of its names: the system that has the chip's id as an alias
                 return self.cluster(chip.id) if chip.id in self._names("cluster") else cluster_of(chip)
             known = {*self._names("cluster"), *self._names("chip")}
-            raise InputError(f"cluster {name!r} is not in the catalogue. {did_you_mean(normal(name), known)}".rstrip())
+            raise InputError(f"cluster {name!r} is not in the catalogue. {_remedy('cluster', name, known)}")
         return self._get(Cluster, "cluster", name)
 
     def model(self, name: str) -> Model:
@@ -139,7 +140,7 @@ class Library:
     def calibration(self, chip: Chip, stack: Stack, level: str = "fitted") -> Calibration:
         """The family's parameters overridden by the chip's, under this stack or the one its kernels come from.
 
-        Its basis is the weakest that holds: a chip's own fit is `calibrated`, the family's alone `extrapolated`.
+        `bases` holds the basis of a chip's own file for the kinds that it names; the family's holds for all others.
         level: `fitted`; `family` leaves the chip's own fits out, `datasheet` those of every stack too.
         """
         subjects = (chip.family, chip.id) if level == "fitted" else (chip.family,)
@@ -160,6 +161,17 @@ class Library:
         return merged
 
 
+_LISTED_BY = {"chip": "devices", "model": "models", "cluster": "clusters"}
+
+
+def _remedy(kind: str, name: str, known: Iterable[str]) -> str:
+    """The nearest names, else where they are listed."""
+    listed = _LISTED_BY.get(kind)
+    return did_you_mean(normal(name), known) or (
+        f"`gambrel {listed}` lists them." if listed else f"See {FOLDERS[kind]}/."
+    )
+
+
 def _over(under: Calibration, over: Calibration, own: bool) -> Calibration:
     parameters = {kind: dict(values) for kind, values in under.parameters.items()}
     for kind, values in over.parameters.items():
@@ -168,7 +180,8 @@ def _over(under: Calibration, over: Calibration, own: bool) -> Calibration:
         parameters=parameters,
         residuals={**under.residuals, **over.residuals},
         ranges={**under.ranges, **over.ranges},
-        basis=over.basis if own else under.basis,
+        basis=under.basis,
+        bases={**under.bases, **dict.fromkeys(over.parameters, over.basis)} if own else under.bases,
     )
 
 

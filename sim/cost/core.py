@@ -145,5 +145,5 @@ def basis(kernels: Kernels, machine: Machine) -> NDArray[np.int8]:
     """Index of BASES of each row, int8[n]: the calibration's, at best `extrapolated` outside the fitted ranges."""
     limits = machine.ranges[kernels.kind]
     inside = np.all((kernels.dims >= limits[..., 0]) & (kernels.dims <= limits[..., 1]), axis=1)
-    outside = max(machine.basis, BASES.index("extrapolated"))
-    return np.where(inside, machine.basis, outside).astype(np.int8)
+    fitted = machine.basis[kernels.kind, kernels.dtype, kernels.stored]
+    return np.where(inside, fitted, np.maximum(fitted, BASES.index("extrapolated"))).astype(np.int8)

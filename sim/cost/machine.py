@@ -46,7 +46,7 @@ class Machine(NamedTuple):
     mechanism: index of MECHANISMS. rates[F]: FLOP/s of a rank by dtype, NaN = unknown. chip_values: see the columns above.
     parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
     power[5]: shares of the draw. residuals[K, F, F, 2]: p10 and p90 of log(measured / predicted).
-    ranges[K, 8, 2]: smallest and largest fitted dims. basis: index of BASES inside the ranges.
+    ranges[K, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
     """
 
     mechanism: int
@@ -57,7 +57,7 @@ class Machine(NamedTuple):
     power: FloatArray
     residuals: FloatArray
     ranges: FloatArray
-    basis: int
+    basis: NDArray[np.int8]
 
 
 def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Cluster) -> Machine:
@@ -79,7 +79,7 @@ def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Clust
         power=power,
         residuals=_residuals(calibration),
         ranges=_ranges(calibration),
-        basis=BASES.index(calibration.basis),
+        basis=_bases(calibration),
     )
 
 
@@ -199,6 +199,17 @@ def _residuals(calibration: Calibration) -> FloatArray:
             quantiles = calibration.residuals[key]
             out[KIND_IDS[kind], dtype, stored, 0] = quantiles.get("p10", _DEFAULT_QUANTILES[0])
             out[KIND_IDS[kind], dtype, stored, 1] = quantiles.get("p90", _DEFAULT_QUANTILES[1])
+    return out
+
+
+def _bases(calibration: Calibration) -> NDArray[np.int8]:
+    """Index of BASES by kind, dtype and stored format: a chip's own fit holds for what it names, not for other kinds."""
+    formats = len(DTYPE_NAMES)
+    out = np.full((len(KINDS), formats, formats), BASES.index(calibration.basis), dtype=np.int8)
+    for key in sorted(calibration.bases, key=lambda key: key.count(".")):
+        kind, (dtype, stored) = _split(calibration, key)
+        if kind in KIND_IDS:
+            out[KIND_IDS[kind], dtype, stored] = BASES.index(calibration.bases[key])
     return out
 
 

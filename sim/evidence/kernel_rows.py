@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..catalog.calibrations import Stack
+from ..catalog.chips import Chip
 from ..cost import BASES, Machine, basis, interval
 from ..errors import InputError, UnknownFigure
 from ..lowering.kernels import DTYPE_IDS, Kernels
@@ -38,8 +40,7 @@ _BYTES = {"bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "fp8_block": 1.0, "
 def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     """Time of every row [us]. A row is skipped if the catalogue lacks its chip or stack, or its shape is not that of a kernel."""
     n = len(table)
-    reason = [""] * n
-    lowered = _LOWER[table.kind.name](table, reason)
+    lowered, reason = kernels_of(table)
     time, low, high = (np.full(n, math.nan) for _ in range(3))
     bases = [""] * n
     done = 0
@@ -47,7 +48,7 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
         rows = np.array([i for i in members if not reason[i]], dtype=np.intp)
         try:
             chip = context.chip(device)
-            packed = context.machine(chip, context.stack(stack, context.family(chip).default_stack))
+            packed = context.machine(chip, stack_of(stack, chip, context))
             if rows.size:
                 time[rows], low[rows], high[rows], names = price(lowered.take(rows), packed, context)
                 for index, name in zip(rows, names, strict=True):
@@ -59,6 +60,18 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
         done += len(members)
         progress(done, n)
     return Predictions({"time_us": time * 1e6}, tuple(reason), low * 1e6, high * 1e6, tuple(bases))
+
+
+def kernels_of(table: Table) -> tuple[Kernels, list[str]]:
+    """A kernel for each row, and why a row is none ("" where it is one)."""
+    reason = [""] * len(table)
+    return _LOWER[table.kind.name](table, reason), reason
+
+
+def stack_of(label: str, chip: Chip, context: Context) -> Stack:
+    """The stack whose calibration prices rows of that label; `nccl` is what a stack without kernels of its own runs."""
+    family = context.family(chip)
+    return context.stack(family.default_training_stack if label == "nccl" else label, family.default_stack)
 
 
 def price(kernels: Kernels, packed: Machine, context: Context) -> tuple[FloatArray, FloatArray, FloatArray, list[str]]:
