@@ -9,7 +9,7 @@ from .machine import ARRAY, CLOCK_HZ, EXP_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RA
 from .matmul import Elements, joined, missed
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, EXP, NORM, TILE, ITEM, TAIL, HEAD_EXPONENT, SEQUENCE = range(10)
-QUERY_TILE, PACK, SPLIT, CACHE_SHARE, UNIT_BYTES, WORK, EXP_EFFICIENCY = range(10, 17)
+QUERY_TILE, PACK, SPLIT, CACHE_SHARE, UNIT_BYTES, WORK, EXP_EFFICIENCY, HEAD = range(10, 18)
 LINEAR_LAUNCH, LINEAR_EFFICIENCY, LINEAR_MEMORY, LINEAR_NORM, CHUNK, CHUNK_CLOCKS = range(6)
 
 
@@ -85,7 +85,7 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     arithmetic += packed * kv * units / exp_rate
     item_bytes = inside[1] * kv * d[6]
     each = joined(arithmetic, item_bytes / (p[UNIT_BYTES] * clock), p[NORM])
-    item = p[ITEM] / clock
+    item = (p[ITEM] + p[HEAD] * group) / clock
     compute = math.ceil(items / units) * (each + item)
     split = 2.0
     while items < 2.0 * units and split <= 64.0:

@@ -140,7 +140,7 @@ def once_a_domain(copies: float, domains: float, inner: float) -> float:
     expected distinct domains of `copies` random ones, over copies. 1 on the innermost level, where there is nobody to hand on."""
     if copies <= 1.0 or inner <= 1.0 or domains <= 1.0:
         return 1.0
-    return domains * (1.0 - (1.0 - 1.0 / domains) ** copies) / copies
+    return float(domains * (1.0 - (1.0 - 1.0 / domains) ** copies) / copies)
 
 
 @inline

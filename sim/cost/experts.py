@@ -18,6 +18,7 @@ from .matmul import (
     MEMORY_EFFICIENCY,
     NORM,
     PAIR_PASSES,
+    PAIR_WIDTH_PASSES,
     QUANTUM,
     RAMP,
     ROW_PASSES,
@@ -42,12 +43,12 @@ def loads(d: Row, out: FloatArray) -> float:
     between 1 and a tenth of the pairs (by its inverse distribution function), and the rank is the
     busiest of the 1/share ranks: mean plus the expected largest of so many normal deviations.
     """
-    rows, experts, skew = d[0], max(d[3], 1.0), d[4]
+    rows, experts, skew = max(d[0], 1.0), max(d[3], 1.0), d[4]  # the rank that waits for nobody has a row
     mean = rows / experts
     if skew <= 0.0:
         for i in range(QUANTILES):
             out[i] = mean
-        return experts * (1.0 - math.exp(-mean))
+        return max(experts * (1.0 - math.exp(-mean)), 1.0)
     share = d[7] if d[7] > 0.0 else 1.0
     span = max(0.1 * max(d[6], rows), 1.0 + 1e-9)
     exponent = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
@@ -63,7 +64,7 @@ def loads(d: Row, out: FloatArray) -> float:
     for i in range(QUANTILES):
         out[i] = min(out[i] * busiest * rows * QUANTILES / (experts * total), rows)
         touched += 1.0 - math.exp(-out[i])
-    return touched * experts / QUANTILES
+    return max(touched * experts / QUANTILES, 1.0)
 
 
 @inline
@@ -120,7 +121,9 @@ def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
         compute = _grouped_tiles_s((up, hidden, experts), load, inside, p, chip)
         compute += _grouped_tiles_s((hidden, width, experts), load, inside, p, chip)
     weights = inside[1] * touched * hidden * width * d[5]
-    passed = p[PAIR_PASSES] * d[6] * hidden + rows * (p[ROW_PASSES] * hidden + 2.0 * up + width)
+    passed = d[6] * (p[PAIR_PASSES] * hidden + p[PAIR_WIDTH_PASSES] * width) + rows * (
+        p[ROW_PASSES] * hidden + 2.0 * up + width
+    )
     activations = inside[3] * passed
     share = missed(activations, p[CACHE_SHARE] * chip[SRAM_BYTES])
     moved = (weights + activations * share) / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])

@@ -11,6 +11,8 @@ from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS,
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
 QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES, RESIDENT = range(11, 19)
+THROTTLE, PAIR_WIDTH_PASSES = range(19, 21)
+LONG_S = 1e-3  # a product of this length runs half-way between the clock at rest and the one that power leaves
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
@@ -96,6 +98,7 @@ def quantise_s(m: float, k: float, p: Row, chip: Row) -> float:
 def _tiles(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
     compute = tile_waves_s(d, inside, p, chip)
+    compute *= 1.0 + p[THROTTLE] * compute / (compute + LONG_S)
     weights = inside[1] * n * k * batch
     activations = (inside[0] * m * k + inside[3] * m * n) * batch
     cache = p[CACHE_SHARE] * chip[SRAM_BYTES]

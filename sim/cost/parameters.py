@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-COLUMNS = 20
+COLUMNS = 24
 
 
 class Parameter(NamedTuple):
@@ -48,6 +48,10 @@ MATMUL = (
         0.1,
         "pe_grid: share of that room that one weight matrix may take and still be there next time",
     ),
+    Parameter("throttle", 0.0, "tiles: how much longer a long product takes at the clock that the power limit leaves"),
+    Parameter(
+        "pair_width_passes", 0.0, "moe: passes over the inner values of every token-expert pair that lies on the rank"
+    ),
 )
 ATTENTION = (
     Parameter("launch_clocks", 8000.0, "launches of the attention call"),
@@ -71,6 +75,7 @@ ATTENTION = (
     Parameter(
         "exp_efficiency", 1.0, "reached share of the exponential rate; software pipelines that stall reach little"
     ),
+    Parameter("head_clocks", 0.0, "decode: for each query head of a work item"),
 )
 LINEAR = (
     Parameter("launch_clocks", 8000.0, "launches of the call"),

@@ -6,7 +6,6 @@ each parameter around the family's value; its width is the one whose left-out er
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -24,23 +23,46 @@ from .tables import FloatArray
 
 LEAST_ROWS = 24
 NOISE = 0.1  # errors of log time below it count by their square, those far above by their size
-WIDTHS = (
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-    1.0,
-)  # of the prior, in logs: 0.2 holds a parameter to about a fifth of the family's value
+WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # of the prior on the logs
 STEP = 0.02  # of a derivative, in logs: wide enough to see past the steps that whole tiles make
 FOLDS = 5
 SEEN = 1.1  # the family's values have seen the rows that are left out of a fit: a tenth of its error is theirs
-_BELOW_ONE = ("efficiency", "memory_efficiency", "cache_share", "quantum", "one_shot_efficiency", "reduce_efficiency")
+_BELOW_ONE = ("efficiency", "memory_efficiency", "cache_share", "quantum", "one_shot_efficiency")
 # bounds that are not a factor of the family's value; attention whose label hides a narrower format exceeds the peak
-_BOUNDS = {**dict.fromkeys(_BELOW_ONE, (0.01, 1.0)), "norm": (1.0, 12.0), "tail": (0.01, 2.0)}
+_BOUNDS = {
+    **dict.fromkeys(_BELOW_ONE, (0.01, 1.0)),
+    "cache_share": (0.0, 1.0),
+    "quantum": (0.0, 1.0),
+    "norm": (1.0, 12.0),
+    "tail": (0.0, 2.0),
+}
 _FACTOR = 12.0
 # what counts rows, sides or switches a path on is a choice of the kernel, not a number to be fitted
-_CHOICES = ("query_tile", "pack", "granule", "one_shot", "chunk", "step_hops", "host_share")
+_CHOICES = ("query_tile", "pack", "granule", "one_shot", "chunk", "host_share")
+# A parameter p moves on the scale log(p + unit): by shares where it is large, by amounts where it is small or 0.
+_UNITS = {
+    "fill_clocks": 500.0,
+    "step_clocks": 0.3,
+    "ramp_clocks": 300.0,
+    "split_clocks": 1000.0,
+    "tile_clocks": 500.0,
+    "item_clocks": 300.0,
+    "sequence_clocks": 20.0,
+    "head_clocks": 200.0,
+    "experts_clocks": 20.0,
+    "peer_clocks": 50.0,
+    "quantum": 0.2,
+    "tail": 0.2,
+    "cache_share": 0.05,
+    "pair_passes": 1.0,
+    "row_passes": 1.0,
+    "pair_width_passes": 1.0,
+    "throttle": 0.2,
+    "head_exponent": 0.2,
+    "reduce_clocks": 2000.0,
+    "step_hops": 0.1,
+}
+_NONE = ("experts_clocks",)  # not of this kind where the family leaves it at 0
 _FLAGS = ("causal", "limit", "skew", "matrices", "pairs", "share", "stride")  # dims that are no sizes
 
 Indices = NDArray[np.intp]
@@ -96,6 +118,13 @@ def solver() -> Callable[..., Any]:
     return found
 
 
+def _limits(name: str, value: float) -> tuple[float, float]:
+    """Least and largest that a parameter may become."""
+    unit = _UNITS.get(name, 0.0)
+    low, high = _BOUNDS.get(name, (value / _FACTOR if unit == 0.0 else 0.0, max(value, unit) * _FACTOR))
+    return min(low, value), max(high, value)
+
+
 class _Model:
     """Log seconds of a group's rows as a function of the logs of its free parameters."""
 
@@ -110,17 +139,26 @@ class _Model:
             self.machine.parameters[kind] if KINDS[kind].collective else self.machine.parameters[kind, dtype, stored]
         )
         first = group.machine.parameters[kind, dtype, stored]
-        named = [i for i, p in enumerate(table) if p.name not in _CHOICES and first[i] > 0.0]
+        choices = [name for name in _CHOICES if (KINDS[kind].name, name) != ("attention_prefill", "query_tile")]
+        zero = [name for name in _UNITS if name not in _NONE]
+        named = [i for i, p in enumerate(table) if p.name not in choices and (first[i] > 0.0 or p.name in zero)]
         self.columns = np.array(named, dtype=np.intp)
         self.names = [table[i].name for i in named]
-        self.start = np.log(first[self.columns])
+        self.units = np.array([_UNITS.get(name, 0.0) for name in self.names])
+        self.start = np.log(first[self.columns] + self.units)
         self._drop(self._moves())
-        kinder = [_BOUNDS.get(name, (math.exp(at) / _FACTOR, math.exp(at) * _FACTOR)) for name, at in self._named()]
-        self.low = np.log([min(low, math.exp(at)) for (low, _), at in zip(kinder, self.start, strict=True)]) - 1e-9
-        self.high = np.log([max(high, math.exp(at)) for (_, high), at in zip(kinder, self.start, strict=True)]) + 1e-9
+        limits = np.array([_limits(name, value) for name, value in self.values(self.start).items()])
+        self.low = np.log(limits[:, 0] + self.units) - 1e-9
+        self.high = np.log(limits[:, 1] + self.units) + 1e-9
 
-    def _named(self) -> list[tuple[str, float]]:
-        return list(zip(self.names, self.start.tolist(), strict=True))
+    def values(self, at: FloatArray) -> dict[str, float]:
+        """The parameters by name."""
+        found = np.maximum(np.exp(at) - self.units, 0.0)
+        return dict(zip(self.names, found.tolist(), strict=True))
+
+    def put(self, at: FloatArray) -> None:
+        """Let the machine have these parameters."""
+        self.cells[..., self.columns] = np.maximum(np.exp(at) - self.units, 0.0)
 
     def _moves(self) -> NDArray[np.bool_]:
         """Which parameters move any time of the group by a thousandth when they change by a third."""
@@ -137,11 +175,12 @@ class _Model:
         return np.array(moved, bool)
 
     def _drop(self, keep: NDArray[np.bool_]) -> None:
-        self.columns, self.start = self.columns[keep], self.start[keep]
+        self.put(self.start)
+        self.columns, self.start, self.units = self.columns[keep], self.start[keep], self.units[keep]
         self.names = [name for name, kept in zip(self.names, keep, strict=True) if kept]
 
     def logs(self, at: FloatArray, rows: Indices) -> FloatArray:
-        self.cells[..., self.columns] = np.exp(at)
+        self.put(at)
         out: FloatArray = np.log(seconds(self.kernels.take(rows), self.machine))
         return out
 
@@ -153,7 +192,7 @@ def _fit(model: _Model, measured: FloatArray, rows: Indices, width: float) -> Fl
     chosen = model.kernels.take(rows)
 
     def logs(at: FloatArray) -> FloatArray:
-        model.cells[..., model.columns] = np.exp(at)
+        model.put(at)
         out: FloatArray = np.log(seconds(chosen, model.machine))
         return out
 
@@ -230,7 +269,7 @@ def fit_group(group: Group, seed: int = 0) -> GroupFit:
     model = _Model(group)
     rows = np.arange(group.measured.size)
     splits = _splits(group, seed)
-    family = np.log(group.measured) - model.logs(model.start, rows)
+    family = np.log(group.measured) - np.log(seconds(group.kernels, group.machine))
     before = LeftOut(_size(family), _size(family[splits[1]]))
     if rows.size < LEAST_ROWS:
         return _kept(group, family, before, f"{rows.size} rows, fewer than {LEAST_ROWS}")
@@ -249,7 +288,7 @@ def fit_group(group: Group, seed: int = 0) -> GroupFit:
     return GroupFit(
         key=group.key,
         rows=rows.size,
-        parameters=dict(zip(model.names, np.exp(at).tolist(), strict=True)),
+        parameters=model.values(at),
         family=_errors(family),
         fitted=_errors(np.log(group.measured) - model.logs(at, rows)),
         left_out_family=before,
