@@ -24,6 +24,12 @@ class Stack(Record):
     )
     step_host_s: NotNegative = Field(description="host and framework time of one iteration or step that nothing hides")
     sequence_host_s: NotNegative = Field(0.0, description="host time for each sequence of an iteration")
+    request_host_s: NotNegative = Field(
+        0.0, description="time of a request before and after the engine (server, tokeniser, stream), beside the device"
+    )
+    launch_hidden_s: NotNegative = Field(
+        0.0, description="of each launch of a replayed graph: what runs while its neighbours start or end"
+    )
     kernels_per_layer: NotNegative = Field(
         0.0, description="small kernels of a pass through a layer, beside those that are lowered"
     )

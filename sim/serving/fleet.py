@@ -88,12 +88,15 @@ class Run:
         yield  # a generator even without requests
 
     def _client(self, waiting: object) -> Process:
-        """Closed loop: one client, which sends its next request when its last one is done."""
+        """Closed loop: one client, which sends its next request when its last one is done and has reached it."""
+        host_s = self.pack.limits.request_host_s
         for request in waiting:  # type: ignore[attr-defined]
             self.columns.times_s[request, at.ARRIVAL] = self.env.now
             self.done[request] = self.env.event()
             if self._send(request, self.env.now):
                 yield self.done[request]
+                if host_s:
+                    yield self.env.timeout(host_s)
             del self.done[request]
 
     def _finished(self, request: int, replica: int, now: float) -> None:

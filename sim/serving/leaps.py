@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..jit import inline
 from . import state as at
-from .prices import decode_point, gap_bin, kv_column, trunk_point, within
+from .prices import decode_point, gap_bin, kv_column, share, trunk_point, within
 from .state import Core, Tables
 
 
@@ -35,7 +35,7 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
     floor_s, step_s, sequences_s = (
         tables.host_s[at.LAUNCH_FLOOR_S],
         tables.host_s[at.STEP_HOST_S],
-        tables.host_s[at.SEQUENCE_HOST_S] * decodes,
+        tables.host_s[at.SEQUENCE_HOST_S] * share(tables, decodes, passes),
     )
     now, end, last = clock[at.NOW], clock[at.END], clock[at.LAST_DECODE]
     step, kv, free, steps = count[at.STEP], count[at.KV_TOKENS], count[at.FREE], 0

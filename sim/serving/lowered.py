@@ -28,10 +28,13 @@ _LOOKS = [KIND_IDS[name] for name in ("attention_prefill", "attention_decode", "
 class Lowered:
     """Seconds of the parts of a pass of one replica (its slowest rank; all stages of a pipeline together)."""
 
-    def __init__(self, model: Model, plan: Plan, price: Price, small_kernels: float = 0.0) -> None:
+    def __init__(
+        self, model: Model, plan: Plan, price: Price, small_kernels: float = 0.0, hidden_s: float = 0.0
+    ) -> None:
+        """hidden_s: of each launch, what is hidden behind the kernels before and after it; at most half of a kernel."""
         self.model = model
         self.plan = plan
-        self.price = price
+        self.price = (lambda rows: _shortened(rows, price(rows), hidden_s)) if hidden_s else price
         self.two_sided = any(block.side == "encoder" for block in model.blocks) and not model.encoder_only
         decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0, 50.0)
         shared = set(self._rows(decode)) & set(self._rows(prompt))
@@ -40,7 +43,7 @@ class Lowered:
             "prefill": np.array([row in shared for row in self._rows(prompt)]),
         }
         self.launches = float(decode.count.sum()) + small_kernels
-        self._small_s = small_kernels * float(price(_small_kernel())[0]) if small_kernels else 0.0
+        self._small_s = small_kernels * float(self.price(_small_kernel())[0]) if small_kernels else 0.0
 
     def trunk_s(self, tokens: FloatArray) -> FloatArray:
         """Seconds by part [n, PARTS] of so many tokens [n] of the whole replica, spread evenly over attention-DP ranks."""
@@ -103,6 +106,13 @@ class Lowered:
                 (where, int(table.kind[i]), int(table.site[i]), int(table.part[i]), tuple(table.dims[i].tolist()))
             )
         return keys
+
+
+def _shortened(rows: Kernels, seconds: FloatArray, hidden_s: float) -> FloatArray:
+    """Kernels timed alone -> kernels that follow one another without the host."""
+    launches = np.where(rows.kind == KIND_IDS["memory"], rows.dims[:, 2], 1.0)
+    out: FloatArray = np.maximum(seconds - hidden_s * launches, 0.5 * seconds)
+    return out
 
 
 def _small_kernel() -> Kernels:

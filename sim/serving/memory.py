@@ -12,9 +12,9 @@ from .settings import of_replica, resolved
 def memory_parts(model: Model, plan: Plan, target: Target, engine: Engine) -> dict[str, float]:
     """Bytes of one chip by part. What the engine may use beside weights, workspace and states is the KV cache; the rest of
     the chip stays free. A plan that leaves no room for KV sums to more than the chip has."""
-    settings = of_replica(resolved(engine, target), engine, plan.attention_dp)
+    settings = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp)
     ranks = target.chip.ranks
-    held = serving_footprint(model, [plan], float(settings.max_batched_tokens or 1))
+    held = serving_footprint(model, [plan], float(settings.max_batched_tokens or 1) / plan.pp)
     capacity = target.chip.memory.capacity_bytes
     states = float(held.state[0]) * -(-(settings.max_num_seqs or 1) // plan.attention_dp)
     fixed = {"weights": float(held.weights[0]), "workspace": float(held.workspace[0]), "states": states}

@@ -112,17 +112,19 @@ def _rates(served: Served, good: float) -> dict[str, float]:
 
 
 def _occupancy(served: Served, latency_s: float) -> dict[str, float]:
-    """Means over the whole run. in_flight by Little's law; what is in flight and does not run, waits."""
+    """Means over the whole run. in_flight by Little's law; what is in flight and does not run, waits or is
+    in the front end."""
     duration_s, replicas = served.duration_s, len(served.counters)
     if duration_s <= 0.0:
         return {}
     clocks = served.clocks.sum(axis=0)
     in_flight, running = latency_s / duration_s, clocks[at.RUNNING_S] / duration_s
+    outside = float(served.finished.sum()) * served.request_host_s / duration_s
     return {
         "utilisation": float(clocks[at.BUSY_S]) / duration_s / replicas,
         "in_flight_mean": in_flight,
         "running_mean": float(running),
-        "queue_mean": float(in_flight - running),
+        "queue_mean": float(in_flight - running - outside),
         "running_peak": float(served.counters[:, at.PEAK_RUNNING].max()),
         "kv_occupancy_mean": float(clocks[at.BLOCK_S]) / duration_s / replicas / served.blocks,
         "kv_occupancy_peak": float(served.counters[:, at.PEAK_BLOCKS].max()) / served.blocks,

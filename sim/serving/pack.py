@@ -17,7 +17,7 @@ from .limits import Limits
 from .lowered import Lowered, Price
 from .prices import FIRST_KV
 from .schedulers import SCHEDULERS, load
-from .settings import kv_blocks, of_replica, resolved
+from .settings import as_served, kv_blocks, of_replica, resolved
 from .state import N_PARTS, Core, FloatArray, IntArray, Tables
 
 _WINDOW = 16  # grid points priced together: one call of lowering costs far more than one more row
@@ -174,8 +174,8 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
     tokens (input and output) of the longest request. Settings of `engine` count for the whole replica; a stack's defaults of
     sequences and tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does
     not fit."""
-    engine, stack = of_replica(resolved(engine, target), engine, plan.attention_dp), target.stack
-    plan = plan.with_(sequence_parallel=False)  # serving engines add partial sums on all ranks
+    engine, stack = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp), target.stack
+    plan = as_served(plan, model, target.chip)
     recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     one_shot = model.encoder_only or recommender
     limits = Limits(
@@ -197,5 +197,7 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
         eager_launch_s=stack.host_launch_s if stack.launch == "eager" else 0.0,
         step_host_s=stack.step_host_s,
         sequence_host_s=stack.sequence_host_s,
+        request_host_s=stack.request_host_s,
     )
-    return Pack(Lowered(model, plan, price, stack.kernels_per_layer * model.layers), limits)
+    lowered = Lowered(model, plan, price, stack.kernels_per_layer * model.layers, stack.launch_hidden_s)
+    return Pack(lowered, limits)

@@ -13,6 +13,7 @@ from ..result import weakest
 from . import state as at
 from .metrics import Metrics
 from .run import Served
+from .settings import as_served
 from .setup import Setup
 
 
@@ -39,7 +40,7 @@ def mean_passes(setup: Setup, served: Served, summed: Metrics, machine: cost.Mac
 
 def _mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:
     model = setup.model
-    rows = units(model, [setup.plan.with_(sequence_parallel=False)], step)
+    rows = units(model, [as_served(setup.plan, model, setup.target.chip)], step)
     layers = np.array([float(block.layers) for block in model.blocks])
     times = np.where(rows.site >= 0, layers[np.maximum(rows.site, 0)], 1.0) * rows.count
     alone = cost.seconds(rows, machine)

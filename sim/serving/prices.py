@@ -69,6 +69,13 @@ def _fullest(tables: Tables, core: Core, chunk_tokens: int, passes: int) -> int:
 
 
 @inline
+def share(tables: Tables, sequences: int, passes: int) -> int:
+    """Sequences of a pass on the attention-DP rank that holds most of them; each rank has its own host process."""
+    ways = tables.whole[at.ATTENTION_DP] * passes
+    return int((sequences + ways - 1) // ways)
+
+
+@inline
 def _book_trunk(tables: Tables, core: Core, phase: int, tokens: int, passes: int, share: float) -> None:
     cell, weight = trunk_point(tables, tokens, passes)
     core.uses[phase, cell] += share * (1.0 - weight)
@@ -79,8 +86,7 @@ def _book_trunk(tables: Tables, core: Core, phase: int, tokens: int, passes: int
 @inline
 def decode_point(tables: Tables, decodes: int, passes: int) -> tuple[int, float]:
     """Row of the sequences that the fullest attention-DP rank decodes in a pass, and how far towards the next."""
-    ways = tables.whole[at.ATTENTION_DP] * passes
-    held = (decodes + ways - 1) // ways
+    held = share(tables, decodes, passes)
     return tables.row[held], tables.row_weight[held]
 
 
@@ -159,7 +165,7 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
         return False
     device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S]
     total = max(device, tables.host_s[at.LAUNCH_FLOOR_S]) + tables.host_s[at.STEP_HOST_S]
-    total += tables.host_s[at.SEQUENCE_HOST_S] * (decodes + chunks)
+    total += tables.host_s[at.SEQUENCE_HOST_S] * share(tables, decodes + chunks, passes)
     core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device

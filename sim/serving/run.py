@@ -23,7 +23,8 @@ class Served:
     arrival_s, admitted_s, first_token_s, finish_s, input_tokens, output_tokens (made), status, replica, preemptions,
     cached_tokens (of the prompt, found in the prefix cache): [n], one entry a request. busy_s: seconds of all replicas by
     (part, phase). gaps: counts of gaps between tokens, in bins of `state.GAP_BINS`. counters: [replicas, ...], columns of
-    `state`; clocks: the same for seconds. blocks, chips: of one replica.
+    `state`; clocks: the same for seconds. blocks, chips: of one replica. request_host_s: of first_token_s and finish_s, what
+    each request spent outside the replica.
     """
 
     arrival_s: FloatArray
@@ -42,6 +43,7 @@ class Served:
     clocks: FloatArray
     blocks: int
     chips: int
+    request_host_s: float = 0.0
 
     @property
     def finished(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -85,13 +87,14 @@ def simulate(
 
 def _served(pack: Pack, columns: Columns, run: Run) -> Served:
     times_s, tokens = columns
+    host_s = pack.limits.request_host_s  # on the way in and out: the same for all, so that it may be added at the end
     cores = [replica.executor.core for replica in run.replicas]
     clocks = np.array([core.clock for core in cores])
     return Served(
         arrival_s=times_s[:, at.ARRIVAL].copy(),
         admitted_s=times_s[:, at.ADMITTED].copy(),
-        first_token_s=times_s[:, at.FIRST].copy(),
-        finish_s=times_s[:, at.FINISH].copy(),
+        first_token_s=times_s[:, at.FIRST] + host_s,
+        finish_s=times_s[:, at.FINISH] + host_s,
         input_tokens=tokens[:, at.INPUT].copy(),
         output_tokens=tokens[:, at.MADE].copy(),
         status=tokens[:, at.STATUS].copy(),
@@ -104,6 +107,7 @@ def _served(pack: Pack, columns: Columns, run: Run) -> Served:
         clocks=clocks,
         blocks=int(pack.tables.whole[at.BLOCKS]),
         chips=pack.limits.chips,
+        request_host_s=host_s,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..catalog.chips import Chip
 from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
@@ -24,8 +25,20 @@ def resolved(engine: Engine, target: Target) -> Engine:
     return found
 
 
+def as_served(plan: Plan, model: Model, chip: Chip) -> Plan:
+    """The plan as engines run it: partial sums are added on all ranks, and four-bit weights of a checkpoint that names 16-bit
+    activations are multiplied by the kernels for four bits where the chip has a four-bit rate."""
+    plan = plan.with_(sequence_parallel=False)
+    chosen, own = plan.dtypes, model.stored
+    four_bit = "fp4" in (own.experts, own.linear) and own.activations in ("bf16", "fp16")
+    if four_bit and chip.matrix.fp4_flops_per_s and chosen.weights is None and chosen.activations is None:
+        return plan.with_(dtypes=chosen.with_(activations="fp4"))
+    return plan
+
+
 def of_replica(found: Engine, given: Engine, ranks: int) -> Engine:
-    """Defaults of a stack count for each attention-DP rank, what the user set for the whole replica."""
+    """Defaults of a stack count for each attention-DP rank and each batch of a pipeline, what the user set for the whole
+    replica. ranks: product of both."""
     names = [name for name in ("max_num_seqs", "max_batched_tokens") if getattr(given, name) is None]
     return found.with_(**{name: getattr(found, name) * ranks for name in names})
 
@@ -35,7 +48,7 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
 
     Raises Infeasible if it holds not one block.
     """
-    held = serving_footprint(model, [plan], float(engine.max_batched_tokens or 0))
+    held = serving_footprint(model, [plan], float(engine.max_batched_tokens or 0) / plan.pp)  # a stage runs one batch
     memory = target.chip.memory.capacity_bytes / target.chip.ranks
     limit = float(engine.kv_fraction or 0.0) * memory
     states = float(held.state[0]) * math.ceil((engine.max_num_seqs or 1) / plan.attention_dp)
@@ -53,5 +66,5 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
 
 def kv_tokens(model: Model, plan: Plan, engine: Engine, target: Target) -> int:
     """Tokens whose keys and values a replica holds at once; 0 if it caches none. Raises Infeasible as `kv_blocks` does."""
-    settings = of_replica(resolved(engine, target), engine, plan.attention_dp)
+    settings = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp)
     return (kv_blocks(model, plan, settings, target) or 0) * settings.kv_block

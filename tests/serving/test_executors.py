@@ -24,7 +24,7 @@ class SlowStatic(Static):
 
 
 PAIRS = (("continuous", SlowContinuous), ("prefill_first", SlowPrefillFirst), ("static", SlowStatic))
-# roomy, scarce blocks (evictions), few slots, small budget (cut prompts), attention-DP, pipeline, buckets
+# roomy, scarce blocks (evictions), few slots, small budget (cut prompts), attention-DP, pipeline, buckets, both with host time
 SETTINGS = (
     {},
     {"kv_blocks": 60, "watermark": 0.05},
@@ -33,6 +33,7 @@ SETTINGS = (
     {"max_batched_tokens": 256, "kv_blocks": 70, "attention_dp": 4},
     {"pp": 3, "max_batched_tokens": 512, "power_of_two": True},
     {"buckets": (1, 2, 4, 8, 16, 32), "sequence_host_s": 1e-4, "step_host_s": 1e-3},
+    {"attention_dp": 3, "pp": 2, "sequence_host_s": 1e-4, "request_host_s": 0.03},
 )
 
 

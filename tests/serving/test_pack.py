@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim.catalog.library import default_library
-from sim.catalog.plans import Engine, Plan
+from sim.catalog.plans import Dtypes, Engine, Plan
 from sim.catalog.targets import target
 from sim.catalog.traffic import Requests, poisson
 from sim.errors import Infeasible
@@ -16,6 +16,7 @@ from sim.serving.lowered import Lowered
 from sim.serving.metrics import metrics
 from sim.serving.pack import pack
 from sim.serving.run import simulate
+from sim.serving.settings import as_served
 
 from .parts import Linear, packed
 
@@ -71,7 +72,9 @@ def _asked(given, made, n=1):
 
 def _packed(name, chip, plan, engine=Engine(), longest=8192, price=roofline):  # noqa: B008
     library = default_library()
-    return pack(library.model(name), plan, target(library, chip, None, "serve"), engine, price, longest)
+    alone = target(library, chip, None, "serve")
+    alone = alone._replace(stack=alone.stack.with_(launch_hidden_s=0.0))  # kernels cost what they cost alone
+    return pack(library.model(name), plan, alone, engine, price, longest)
 
 
 def _stack(chip):
@@ -85,7 +88,40 @@ def test_a_prompt_pass_costs_what_its_kernels_cost_and_the_host_time_of_the_stac
     model, limits = default_library().model("llama-3.1-8b"), replica.limits
     small_s = _stack("h100-sxm").kernels_per_layer * model.layers * 1e-6  # at the floor of the price
     alone = total(model, Plan(sequence_parallel=False), Step("prefill", 1.0, prompt, prompt))
-    assert served.finish_s[0] == pytest.approx(alone + small_s + limits.step_host_s + limits.sequence_host_s, rel=0.01)
+    host_s = limits.step_host_s + limits.sequence_host_s
+    assert served.finish_s[0] - limits.request_host_s == pytest.approx(alone + small_s + host_s, rel=0.01)
+
+
+def test_a_replayed_graph_hides_part_of_every_launch_and_at_most_half_of_a_kernel():
+    model, plan = default_library().model("llama-3.1-8b"), Plan(sequence_parallel=False)
+    alone, graph, all_hidden = (Lowered(model, plan, roofline, 10.0, hidden_s) for hidden_s in (0.0, 2e-7, 1.0))
+    tokens = np.array([1.0, 64.0])
+    gained = (alone.trunk_s(tokens) - graph.trunk_s(tokens)).sum(axis=1)
+    shared = model.layers * 9 + 10 + 2  # what does not look at sequences, the small ones, embedding and last norm
+    assert gained == pytest.approx(2e-7 * shared, rel=0.15)
+    assert all_hidden.trunk_s(tokens) == pytest.approx(alone.trunk_s(tokens) / 2)
+
+
+def test_four_bit_checkpoints_with_16_bit_activations_use_the_four_bit_rate_where_there_is_one():
+    library = default_library()
+    model = library.model("gpt-oss-120b")
+    assert as_served(Plan(), model, library.chip("b200")).dtypes.activations == "fp4"
+    assert as_served(Plan(), model, library.chip("h200")).dtypes.activations is None
+    chosen = Plan(dtypes=Dtypes(activations="bf16"))
+    assert as_served(chosen, model, library.chip("b200")).dtypes.activations == "bf16"
+
+
+def test_host_time_of_sequences_is_that_of_one_attention_dp_rank():
+    requests, host_s = _asked(100, 50, n=16), 1e-3
+    busy = [
+        simulate(packed(attention_dp=4, sequence_host_s=s), requests).clocks[0, state.BUSY_S] for s in (0.0, host_s)
+    ]
+    assert busy[1] - busy[0] == pytest.approx(50 * 4 * host_s)
+
+
+def test_default_limits_of_a_stack_count_for_each_batch_of_a_pipeline():
+    staged = _packed("llama-3.1-8b", "h100-sxm", Plan(pp=2)).limits
+    assert staged.max_num_seqs == 2 * _stack("h100-sxm").engine.max_num_seqs
 
 
 def test_decoding_costs_what_its_kernels_cost_at_every_length():

@@ -23,6 +23,27 @@ def test_one_sequence_at_a_time_and_one_pass_each_is_an_m_d_1_queue(load):
     assert metrics(served)["utilisation"] == pytest.approx(load, rel=0.02)
 
 
+@pytest.mark.parametrize("scheduler", ["continuous", "prefill_first", "static"])
+def test_a_front_end_delays_the_first_token_and_keeps_no_device_busy(scheduler):
+    requests = random_requests(5)
+    without, behind = (
+        simulate(packed(scheduler=scheduler, request_host_s=host_s, longest=1024), requests) for host_s in (0.0, 0.2)
+    )
+    assert (behind.first_token_s == without.first_token_s + 0.2).all()
+    assert (behind.finish_s == without.finish_s + 0.2).all()
+    assert metrics(behind)["tpot_s_mean"] == pytest.approx(metrics(without)["tpot_s_mean"])
+    assert behind.clocks[0, state.BUSY_S] == without.clocks[0, state.BUSY_S]
+
+
+def test_a_client_sends_its_next_request_when_the_front_end_has_answered():
+    """One client, one pass of a second each: a round lasts the pass and the front end; nobody ever queues."""
+    served = simulate(packed(Constant(1.0), request_host_s=0.25), closed_loop(1, 8, 10, 1))
+    assert served.arrival_s == pytest.approx(1.25 * np.arange(8))
+    assert served.first_token_s - served.arrival_s == pytest.approx(np.full(8, 1.25))
+    figures = metrics(served)
+    assert (figures["utilisation"], figures["queue_mean"]) == pytest.approx((0.8, 0.0))
+
+
 @pytest.mark.parametrize("rate", [0.5, 2.0, 20.0])
 def test_passes_that_take_whoever_waits_are_a_bulk_service_queue(rate):
     """A pass is followed by an idle time of 1/rate with probability exp(-rate); who comes in a pass waits half of one."""
