@@ -1,18 +1,28 @@
-"""A closed queueing network of two stations, by mean value analysis."""
+"""A closed queueing network of two stations, event by event: clients of a bench start together and stay near each other."""
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 
-def closed_network(clients: int, servers: int, service_s: float, delay_s: float) -> float:
-    """Mean time at a queue with so many equal servers [s], for clients that afterwards spend delay_s elsewhere, uncontended.
+from .tables import FloatArray
 
-    Exact for one server with exponential service; several servers count as one that is as fast as all of them, and a delay
-    for the rest of a service (Seidmann, Schweitzer and Shalev-Oren, 1987). Source: Reiser and Lavenberg, 1980.
+
+def closed_network(servers: int, service_s: float, delays_s: FloatArray) -> float:
+    """Mean time at a queue with so many equal servers and constant service [s], first come, first served.
+
+    delays_s [rounds, clients]: what a client spends elsewhere, uncontended, after each visit. All come at once first.
     """
-    fast_s, rest_s = service_s / servers, service_s * (servers - 1) / servers
-    queued, at_queue_s = 0.0, fast_s
-    for present in range(1, clients + 1):
-        at_queue_s = fast_s * (1.0 + queued)
-        rate = present / (at_queue_s + rest_s + delay_s)
-        queued = rate * at_queue_s
-    return at_queue_s + rest_s
+    rounds, clients = delays_s.shape
+    away_s = delays_s.tolist()
+    ready, free, visits = [(0.0, client) for client in range(clients)], [0.0] * servers, [0] * clients
+    heapify(ready)
+    spent_s = 0.0
+    while ready:
+        now, client = heappop(ready)
+        end = max(now, heappop(free)) + service_s
+        heappush(free, end)
+        spent_s += end - now
+        visits[client] += 1
+        if visits[client] < rounds:
+            heappush(ready, (end + away_s[visits[client] - 1][client], client))
+    return float(spent_s / (rounds * clients))

@@ -20,7 +20,7 @@ from ..catalog.targets import Target
 from ..cost.machine import IDLE_W
 from ..lowering.kernels import Kernels
 from ..serving.lowered import Lowered
-from ..serving.settings import kv_blocks, resolved
+from ..serving.settings import as_served, kv_blocks, resolved
 from .tables import FloatArray
 
 Price = Callable[[Kernels, cost.Machine], FloatArray]  # seconds of each row on a machine
@@ -40,11 +40,12 @@ class Replica:
 
     def __init__(self, model: Model, plan: Plan, target: Target, engine: Engine, price: Price = cost.seconds) -> None:
         self.model, self.target = model, target
-        self.plan = plan.with_(sequence_parallel=False, dp=1)
+        self.plan = as_served(plan, model, target.chip).with_(dp=1)
         self.engine = resolved(engine, target)
         self.machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+        hidden_s = target.stack.launch_hidden_s
         self.small_kernels = target.stack.kernels_per_layer * model.layers
-        self.lowered = Lowered(model, self.plan, lambda rows: price(rows, self.machine), self.small_kernels)
+        self.lowered = Lowered(model, self.plan, lambda rows: price(rows, self.machine), self.small_kernels, hidden_s)
         self.padded = target.stack.buckets == "power_of_two"
 
     @property
@@ -54,11 +55,11 @@ class Replica:
         return plan.tp * plan.pp * plan.cp * plan.attention_dp / self.target.chip.ranks
 
     def capacity(self, tokens: float) -> int:
-        """Sequences of so many tokens that run at once: what the KV cache holds, at most max_num_seqs.
+        """Sequences of so many tokens that run at once: what the KV cache holds, at most max_num_seqs in each of a pipeline's batches.
 
         Raises Infeasible where it holds none.
         """
-        most = self.engine.max_num_seqs or 1
+        most = (self.engine.max_num_seqs or 1) * self.plan.pp
         if self.model.encoder_only:
             return most
         blocks = kv_blocks(self.model, self.plan, self.engine, self.target)
@@ -74,8 +75,9 @@ class Replica:
 
     def _prefill_s(self, sequences: int, tokens: int) -> float:
         length = self.pad(tokens)
-        look = self.lowered.prefill_s(*_columns(self.share(sequences), length, length))
-        return self._total(sequences, sequences * length, float(look[0]), sequences)
+        held = -(-sequences // min(self.plan.pp, sequences))
+        look = self.lowered.prefill_s(*_columns(self.share(held), length, length))
+        return self._total(held, held * length, float(look[0]), held)
 
     def decode_s(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
         """One step: a token for each sequence that looks at kv_tokens, with so many prompt tokens beside them."""
@@ -92,7 +94,7 @@ class Replica:
         device = self._shared(self.lowered, tokens, sampled) + look_s
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
-        return max(device, floor) + stack.step_host_s + stack.sequence_host_s * sequences
+        return max(device, floor) + stack.step_host_s + stack.sequence_host_s * self.share(sequences)
 
     def decode_j(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
         """Energy of that step on one rank [J]: of its kernels, and idle for the rest. NaN: the power limit is unknown."""

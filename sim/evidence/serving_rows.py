@@ -10,6 +10,7 @@ from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..catalog.traffic import closed_loop
 from ..lowering import check
+from ..seeds import generator
 from ..serving.metrics import metrics
 from ..serving.pack import Pack, pack
 from ..serving.run import simulate
@@ -18,14 +19,18 @@ from .predictions import Answer, Predictions, Progress, predict_rows
 from .queueing import closed_network
 from .replica import Replica
 from .row_models import padded
-from .serving_stacks import dtypes_of, serving_stack
+from .serving_stacks import dtypes_of, serving_stack, with_scales
 from .tables import Row, Skip, Table
 
 NOMINAL = (1024, 8192)  # lengths that stand for a uniform draw between 0.8 and 1.0 of them
 SPREAD = 0.2
-ROUNDS, MOST_REQUESTS = 10, 1000  # requests that a client sends; requests of a run in all, where clients are many
+ROUNDS = 10  # requests that a client sends
 LONGEST = 32768  # tokens of the longest request that a pack is made for
 INTERVAL = (0.5, 2.0)  # where nothing better is known: a factor of two either way
+
+# engines whose runs of 8-bit and 4-bit checkpoints keep KV in 8 bits: at the highest concurrencies in memory nothing else
+# fits as many sequences as ran at once
+EIGHT_BIT_KV = ("trtllm", "vllm")
 
 Packs = dict[object, Pack]
 
@@ -58,7 +63,7 @@ def model_named(row: Row, context: Context) -> Model:
     model = context.model_named(row.text("model"))
     if model is None:
         raise Skip(f"model {row.text('model')!r} is not in the catalogue")
-    return model
+    return with_scales(model, row.text("gemm_quant_mode"), row.text("moe_quant_mode"))
 
 
 def _worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Plan]:
@@ -68,7 +73,7 @@ def _worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Pla
         for name in ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
     )
     spans = moe_tp * moe_ep == tp * dp  # else the degrees of the experts are not stated
-    kv_cache = "fp8" if row.text("precision") in ("fp8", "fp4") and row.text("engine") == "trtllm" else ""
+    kv_cache = "fp8" if row.text("precision") in ("fp8", "fp4") and row.text("engine") in EIGHT_BIT_KV else ""
     plan = Plan(
         tp=tp,
         pp=pp,
@@ -96,8 +101,7 @@ def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dic
     if key not in packs:
         packed = cost.machine(target.chip, target.family, target.calibration, target.cluster)
         packs[key] = pack(model, plan, target, engine, lambda rows: context.seconds(rows, packed), LONGEST)
-    count = max(2 * clients, min(ROUNDS * clients, MOST_REQUESTS))
-    served = simulate(packs[key], closed_loop(clients, count, given, made, spread))
+    served = simulate(packs[key], closed_loop(clients, ROUNDS * clients, given, made, spread))
     found = metrics(served).figures
     if "tpot_s_mean" not in found:
         raise Skip(f"no request was served: {', '.join(served.refusals)}")
@@ -117,16 +121,15 @@ def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[ob
     service_s = prompt.prefill_s(together, given) / together
     prompters = row.count("prefill_num_workers") or 1
     decoders = row.count("decode_num_workers") or _implied_workers(row, clients, decode)
-    running = clients
-    for _ in range(4):  # who waits for a prompt pass does not decode
+    shares = generator(0, "disaggregated").uniform(1.0 - spread, 1.0, (ROUNDS, clients)) / (1.0 - spread / 2.0)
+    running, host_s = clients, target.stack.request_host_s
+    for _ in range(3):  # who waits for a prompt pass does not decode
         step_s = decode.decode_s(max(1, -(-running // decoders)), given + made / 2.0)
-        waiting_s = closed_network(clients, prompters, service_s, step_s * (made - 1))
-        running = max(1, round(clients * step_s * (made - 1) / (step_s * (made - 1) + waiting_s)))
+        away_s = step_s * (made - 1)
+        waiting_s = closed_network(prompters, service_s, away_s * shares + host_s)
+        running = max(1, round(clients * away_s / (away_s + waiting_s + host_s)))
     alone_s = prompt.prefill_s(1, given)
-    burst_s = (
-        clients * service_s / prompters / 2.0 / ROUNDS
-    )  # all clients start at once: half the queue, in one round of all
-    return {"ttft_ms": (waiting_s + alone_s - service_s + burst_s) * 1e3, "tpot_ms": step_s * 1e3}
+    return {"ttft_ms": (waiting_s + alone_s - service_s + host_s) * 1e3, "tpot_ms": step_s * 1e3}
 
 
 def _implied_workers(row: Row, clients: int, decode: Replica) -> int:

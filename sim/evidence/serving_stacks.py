@@ -58,6 +58,13 @@ def format_of(text: str) -> str | None:
     return next((name for key, name in _FORMATS if key in text.lower()), None)
 
 
+def with_scales(model: Model, *formats: str) -> Model:
+    """The model with one scale for each block of an 8-bit weight, where a label of its formats says so."""
+    if any("block" in text for text in formats):
+        return model.with_(stored=model.stored.with_(block_scales=True))
+    return model
+
+
 def dtypes_of(model: Model, chip: Chip, weights: str, activations: str = "", kv_cache: str = "") -> Dtypes:
     """Formats of a checkpoint on a chip from its labels.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from sim.catalog.models import Attention, Dense, Moe
@@ -10,7 +11,7 @@ from sim.evidence.context import Context
 from sim.evidence.kernel_rows import _moe, nongated
 from sim.evidence.queueing import closed_network
 from sim.evidence.row_models import model_of, padded
-from sim.evidence.serving_stacks import dtypes_of, format_of, serving_stack
+from sim.evidence.serving_stacks import dtypes_of, format_of, serving_stack, with_scales
 from sim.evidence.tables import Row, Skip, parse_table
 from sim.evidence.training_plans import dtypes_of as training_dtypes
 from sim.evidence.training_plans import layout_of, sharding_of, unstated_degrees
@@ -244,6 +245,12 @@ def test_a_checkpoint_in_the_models_own_format_keeps_the_models_choices(context)
     assert dtypes_of(context.library.model("gpt-oss-120b"), context.chip("h200"), "fp4").weights is None
 
 
+def test_a_label_may_say_that_blocks_of_a_weight_have_their_own_scale(context):
+    model = context.library.model("qwen3-235b-a22b")
+    assert with_scales(model, "fp8", "fp8_block").stored.block_scales
+    assert with_scales(model, "fp8", "") == model
+
+
 def test_formats_are_read_from_free_text():
     words = ["bf16 (matmult autocast)", "uint4", "mxfp4", "not stated", "fp8 (not stated)"]
     assert [format_of(word) for word in words] == ["bf16", "int4", "fp4", None, "fp8"]
@@ -280,7 +287,15 @@ def test_a_token_that_draws_many_experts_meets_every_place():
 
 
 def test_one_client_never_queues_and_many_clients_keep_the_server_busy():
-    assert closed_network(1, 1, 2.0, 10.0) == pytest.approx(2.0)
-    many = closed_network(1000, 1, 2.0, 10.0)
-    assert 1000 / (many + 10.0) == pytest.approx(1 / 2.0, rel=1e-3)  # throughput = service rate
-    assert closed_network(1000, 4, 2.0, 10.0) == pytest.approx(many / 4, rel=0.02)
+    assert closed_network(1, 2.0, np.full((10, 1), 10.0)) == pytest.approx(2.0)
+    away_s = np.full((200, 100), 10.0)
+    many = closed_network(1, 2.0, away_s)
+    assert 100 / (many + 10.0) == pytest.approx(1 / 2.0, rel=5e-3)  # throughput = service rate
+    assert closed_network(4, 2.0, away_s) == pytest.approx((many + 10.0) / 4 - 10.0, rel=0.02)
+
+
+def test_clients_that_start_together_queue_once_and_are_spaced_by_the_service_from_then_on():
+    """The k-th of the first round waits for k services; afterwards they come one service apart and find the server free."""
+    assert closed_network(1, 1.0, np.full((10, 8), 100.0)) == pytest.approx((1 + 8) / 2 * 0.1 + 0.9 * 1.0)
+    spread_s = 100.0 + np.linspace(0.0, 400.0, 8) * np.ones((10, 1))
+    assert closed_network(1, 1.0, spread_s) < 1.5
