@@ -20,7 +20,7 @@ from ..lowering.kernels import DTYPE_NAMES, Kernels
 from ..lowering.kinds import KINDS
 from .context import Context
 from .fit import Group, GroupFit, fit_group, solver
-from .kernel_rows import kernels_of, stack_of
+from .kernel_rows import kernels_of, launched_alone, stack_of
 from .predictions import Progress, silent
 from .rules import excluded_by
 from .tables import Skip, Table, find_tables
@@ -76,13 +76,18 @@ def groups_of(tables: Sequence[Table], chip: Chip, stack: str | None, context: C
     out: dict[str, list[Group]] = defaultdict(list)
     for table in tables:
         kernels, reason = kernels_of(table)
+        hosted = launched_alone(table)
         excluded, measured = excluded_by(table), table.measured("time_us") * 1e-6
         devices, stacks = table.column("device"), table.column("stack")
         members: dict[tuple[str, str], list[int]] = defaultdict(list)
         for index in range(len(table)):
             label = stacks[index] or stack or ""
             asked = stack is None or label in (stack, NO_KERNELS)
-            if asked and not (reason[index] or excluded[index]) and _is_chip(devices[index], chip, context):
+            if (
+                asked
+                and not (reason[index] or excluded[index] or hosted[index])
+                and _is_chip(devices[index], chip, context)
+            ):
                 members[label, _key(kernels, index)].append(index)
         for (label, key), rows in members.items():
             named = stack_of(label, chip, context)

@@ -15,8 +15,9 @@ from sim.cost import BASES, basis, machine, seconds
 from sim.errors import InputError
 from sim.evidence.context import Context
 from sim.evidence.fit import LEAST_ROWS, Group, fit_group
-from sim.evidence.fit_files import calibrate
-from sim.evidence.kernel_rows import kernels_of, stack_of
+from sim.evidence.fit_files import calibrate, groups_of
+from sim.evidence.kernel_rows import kernels_of, predict, stack_of
+from sim.evidence.predictions import silent
 from sim.evidence.tables import parse_table
 
 MADE = Fit(data="a test", date="2026-11-24", command="none")
@@ -130,3 +131,17 @@ def test_a_chip_without_rows_is_an_input_error(measured, tmp_path):
     with pytest.raises(InputError, match="no row of chip 'b200'"):
         calibrate([measured], "b200", catalog=tmp_path, made=MADE)
     assert not (tmp_path / "devices").exists()
+
+
+def test_a_call_that_the_host_launches_alone_takes_longer_and_is_not_fitted(tmp_path):
+    rows = [
+        f"h100-sxm,all_reduce,8,bfloat16,{4096 * size},{10.0 + size},vllm,vLLM_custom_{how}"
+        for how in ("eager", "graph")
+        for size in (1, 64)
+    ]
+    text = "device,op,num_devices,dtype,elements,time_us,stack,kernel\n" + "\n".join(rows) + "\n"
+    context = Context(level="family")
+    times = predict(parse_table(text, "c.csv").configuration(), context, silent).values["time_us"]
+    assert (times[:2] > times[2:] + 10.0).all()
+    found = groups_of([parse_table(text, "c.csv")], context.chip("h100"), None, context)
+    assert [group.measured.size for group in found["vllm"]] == [2]
