@@ -157,7 +157,9 @@ def _supported(library: Library, chip: Chip) -> Row:
     for verb, name in (("serve", family.default_stack), ("train", family.default_training_stack)):
         stack = library.stack(name)
         row[verb] = f"{stack.id} {stack.version}"
-        row[f"{verb}_basis"] = library.calibration(chip, stack).basis
+        found = library.calibration(chip, stack)
+        own = sum(basis == "calibrated" for basis in found.bases.values())
+        row[f"{verb}_basis"] = f"calibrated ({own} kernels), {found.basis}" if own else found.basis
     return row
 
 
