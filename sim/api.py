@@ -215,7 +215,7 @@ def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> d
     usage = Usage(asked.devices, asked.paid, seconds, chip_w, basis)
     billed = bill(asked.library, asked.target, usage, asked.scenario.economy)
     hours = seconds / 3600.0
-    return {
+    figures = {
         "device_hours": Figure(asked.devices * hours, "h", basis=basis),
         "cost": billed.usd,
         "usd_per_device_hour": billed.usd_per_device_hour,
@@ -223,6 +223,9 @@ def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> d
         "carbon": billed.kg_co2,
         "power": billed.power_w,
     }
+    if billed.usd_electricity is not None:
+        figures["electricity_cost"] = billed.usd_electricity
+    return figures
 
 
 def _next_train(asked: _Asked, fits: bool) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class Bill(NamedTuple):
     """What something costs: money, energy at the meter of the site, carbon; and where each rate came from."""
 
     usd: Figure
+    usd_electricity: Figure | None
     kwh: Figure
     kg_co2: Figure
     usd_per_device_hour: Figure
@@ -44,16 +45,20 @@ def bill(library: Library, target: Target, usage: Usage, economy: Economy) -> Bi
         usd = Figure(rate.value * usage.paid * usage.seconds / 3600.0, "usd", basis=usage.basis, note=rate.note)
     power = site_power(target, usage, economy)
     kwh, carbon = Figure.unknown("kwh", power.note), Figure.unknown("kg", power.note)
+    electricity = None if economy.usd_per_kwh is None else Figure.unknown("usd", power.note)
     if power.value is not None:
         energy = power.value * usage.seconds / JOULES_PER_KWH
         kwh = Figure(energy, "kwh", basis=usage.basis, note=power.note)
+        if economy.usd_per_kwh is not None:
+            note = f"{economy.usd_per_kwh:g} USD a kWh; rented chips include it in their price"
+            electricity = Figure(energy * economy.usd_per_kwh, "usd", basis=usage.basis, note=note)
         intensity = economy.kg_co2_per_kwh if economy.kg_co2_per_kwh is not None else target.cluster.grid_kg_per_kwh
         carbon = Figure.unknown("kg", "the site's kg_co2_per_kwh is unknown. Give --kg-co2-per-kwh.")
         if intensity is not None:
             carbon = Figure(
                 energy * intensity, "kg", basis=usage.basis, note=f"{intensity:g} kg CO2 a kWh, location-based"
             )
-    return Bill(usd, kwh, carbon, rate, power)
+    return Bill(usd, electricity, kwh, carbon, rate, power)
 
 
 def device_hour(library: Library, target: Target, economy: Economy) -> Figure:

@@ -49,22 +49,13 @@ def validate(
     with Progress() as progress:
         report = predict_and_score(
             kind,
-            path or shipped(library.roots, kind),
+            path,
             rows=rows,
             context=Context(library, calibration),  # type: ignore[arg-type]
             progress=lambda done, total: progress(done / max(total, 1), f"{kind} rows"),
         )
     shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
     emit(call, report.to_dict(), screen(report, () if by else shown))
-
-
-def shipped(roots: list[tuple[Path, str]], kind: str) -> Path:
-    """The folder of the catalogue's measured tables of a kind. Raises InputError if there is none."""
-    below = Path("devices" if kind in ("kernels", "collectives") else "workloads") / "measured"
-    for root, _ in roots:
-        if any((root / below).glob("*.csv")):
-            return root / below
-    raise InputError(f"validate {kind}: the catalogue ships no such table. Give a PATH.")
 
 
 def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:

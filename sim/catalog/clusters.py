@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from .records import Count, Flag, Identifier, NotNegative, Positive, Record, Share, Text
+from .records import Count, Flag, Identifier, NotNegative, Positive, Record, Text
 
 
 class Dim(Record):
@@ -87,7 +87,6 @@ class Cluster(Record):
     grid_kg_per_kwh: NotNegative | None = Field(None, description="carbon of a kWh at the site; null: unknown")
     grid_source: Text | None = None
     reliability: Reliability | None = None
-    utilisation: Share = 1.0
     usd_per_node_hour: Positive | None = None
     sources: tuple[Text, ...] = Field(min_length=1)
     notes: tuple[Text, ...] = ()

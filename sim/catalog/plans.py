@@ -54,9 +54,6 @@ class Plan(Record):
     optimizer: Literal["adam", "sgd"] = "adam"
     trainable: Literal["all", "lora"] = "all"
     lora_rank: CountOrZero = 0
-    order: tuple[Literal["tp", "cp", "ep", "dp", "pp"], ...] = Field(
-        ("tp", "cp", "dp", "pp"), description="which degree is innermost in rank order"
-    )
     dtypes: Dtypes = Dtypes()
 
 

@@ -135,9 +135,8 @@ def _tokens(row: Row, column: str) -> int:
     return max(1, round(value))
 
 
-def _encoder(row: Row, replica: Replica) -> dict[str, float]:
-    tokens = round(row.number("input_tokens") or ENCODER_TOKENS)
-    batch = _batch(row) or 1
+def _prompt_pass(replica: Replica, batch: int, tokens: int) -> dict[str, float]:
+    """What one pass of `batch` prompts of `tokens` is measured by."""
     seconds = replica.prefill_s(batch, tokens)
     return {
         "prefill_latency_ms": seconds * 1e3,
@@ -145,19 +144,19 @@ def _encoder(row: Row, replica: Replica) -> dict[str, float]:
         "input_tokens_per_s": batch * tokens / seconds,
         "requests_per_s": batch / seconds,
     }
+
+
+def _encoder(row: Row, replica: Replica) -> dict[str, float]:
+    tokens = round(row.number("input_tokens") or ENCODER_TOKENS)
+    batch = _batch(row) or 1
+    return _prompt_pass(replica, batch, tokens)
 
 
 def _prefill(row: Row, replica: Replica) -> dict[str, float]:
     tokens = round(row.number("input_tokens") or UNSTATED_TOKENS)
     each = _policy(row, r"(\d+) tokens per GPU", r"tokens per device per forward = (\d+)")
     batch = max(1, round(each * replica.chips / tokens)) if each else _batch(row) or 1
-    seconds = replica.prefill_s(batch, tokens)
-    return {
-        "prefill_latency_ms": seconds * 1e3,
-        "ttft_ms_p50": seconds * 1e3,
-        "input_tokens_per_s": batch * tokens / seconds,
-        "requests_per_s": batch / seconds,
-    }
+    return _prompt_pass(replica, batch, tokens)
 
 
 def _decode(row: Row, replica: Replica) -> dict[str, float]:

@@ -43,14 +43,16 @@ def test_flags_fill_plan_formats_and_demand():
         seq_len="8192",
         weights="fp8",
         overlap=False,
-        order="tp,dp,pp,cp",
     )
     plan = asked.groups[0].plan
     assert (plan.tp, plan.pp, plan.global_batch, plan.overlap) == (8, 4, 2048, False)
     assert plan.dtypes.weights == "fp8"
-    assert plan.order == ("tp", "dp", "pp", "cp")
     assert isinstance(asked.demand, TokenBudget)
     assert (asked.demand.tokens, asked.demand.seq_len) == (15.6e12, 8192)
+
+
+def test_a_flag_may_hold_a_list():
+    assert scenario("serve", buckets="64, 128,256", concurrency="8").groups[0].engine.buckets == (64, 128, 256)
 
 
 def test_a_limit_may_carry_its_unit():

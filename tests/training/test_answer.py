@@ -45,6 +45,14 @@ def test_a_figure_without_its_fact_is_unknown_and_stops_no_other():
     assert known["cost"].value == pytest.approx(2.0 * known["device_hours"].value)
 
 
+def test_electricity_is_priced_where_its_price_is_given():
+    assert "electricity_cost" not in api.train(scenario()).figures
+    priced = api.train(scenario(economy=Economy(usd_per_kwh=0.08)))
+    assert priced["electricity_cost"].value == pytest.approx(0.08 * priced["energy"].value)
+    unknown = api.train(scenario("trn2", economy=Economy(usd_per_kwh=0.08)))
+    assert unknown["electricity_cost"].value is None and "tdp_w" in unknown["electricity_cost"].note
+
+
 def test_recomputation_is_as_little_as_memory_asks_for():
     result = api.train(scenario(sharding="zero1"))
     assert result["memory_per_device"].value <= result["memory_capacity"].value
