@@ -137,4 +137,7 @@ class Family(Record):
     vector_share: Share = Field(description="fp32 vector rate as a share of the bf16 matrix peak, where not known")
     sram_speedup: NotNegative = Field(description="shared SRAM bandwidth over memory bandwidth, where not known")
     launch: Literal["eager", "graph", "compiled"]
+    like: dict[str, Text] = Field(
+        default_factory=dict, description="generation without calibrations: the one whose calibrations stand in"
+    )
     source: Text

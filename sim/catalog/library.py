@@ -138,12 +138,15 @@ class Library:
         return self._get(Model, "model", name)
 
     def calibration(self, chip: Chip, stack: Stack, level: str = "fitted") -> Calibration:
-        """The family's parameters overridden by the chip's, under this stack or the one its kernels come from.
+        """The family's parameters overridden by its generation's and the chip's, under this stack or the one its kernels
+        come from.
 
         `bases` holds the basis of a chip's own file for the kinds that it names; the family's holds for all others.
-        level: `fitted`; `family` leaves the chip's own fits out, `datasheet` those of every stack too.
+        level: `fitted`; `family` leaves the chip's own fits out, `datasheet` those of every stack and generation too.
         """
-        subjects = (chip.family, chip.id) if level == "fitted" else (chip.family,)
+        like = self.family(chip.family).like.get(chip.generation, chip.generation)
+        shared = (chip.family, f"{chip.family}-{like}")
+        subjects = {"fitted": (*shared, chip.id), "family": shared}.get(level, (chip.family,))
         stacks = ("any",) if level == "datasheet" else ("any", stack.kernels_from, stack.id)
         known = {entry.id for entry in self.entries("calibration")}
         merged: Calibration | None = None

@@ -1,0 +1,325 @@
+"""Fits one group of kernels on several chips at once: shared values of the family, few of which differ by generation and chip.
+
+A group is one kind, format multiplied in and format stored, under one stack. Every free parameter moves on log(value + scale).
+A chip's value = family's + deviation of its generation + its own, and only `chip` parameters deviate. Gaussian priors hold
+the family's values near where they start, the generation's near the family's and the chip's near its generation's; the
+times that the rows ask for are joined by a robust loss. docs/how-to/calibrate.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cost import Machine, seconds
+from ..cost.parameters import TABLES, Parameter
+from ..errors import InputError
+from ..lowering.kernels import Kernels
+from ..lowering.kinds import KINDS
+from ..seeds import generator
+from .tables import FloatArray
+
+NOISE = 0.1  # errors of log time below it count by their square, those far above by their size
+STEP = 0.02  # of a derivative, in logs: wide enough to see past the steps that whole tiles make
+FACTOR = 12.0  # how far from where it starts a parameter without bounds may go
+FOLDS = 5
+LEAST_ROWS = 24
+Indices = NDArray[np.intp]
+
+
+class Member(NamedTuple):
+    """One chip's rows of a group. machine: as packed now; kernels: its rows [n]; measured: seconds [n]."""
+
+    chip: str
+    generation: str
+    machine: Machine
+    kernels: Kernels
+    measured: FloatArray
+
+
+class Priors(NamedTuple):
+    """Widths on the logs: of the family's values around their start, of a generation's around the family's, of a chip's."""
+
+    family: float = 1.5
+    generation: float = 0.3
+    chip: float = 0.1
+
+
+class Errors(NamedTuple):
+    """Median and 90th percentile of |predicted / measured - 1| of n rows, and the mean of |log(measured / predicted)|."""
+
+    median: float
+    p90: float
+    mean_log: float
+    n: int
+
+
+class JointFit(NamedTuple):
+    """Values by name. family: of all; generations, chips: only of what deviates there (values, not deviations)."""
+
+    names: tuple[str, ...]
+    family: dict[str, float]
+    generations: dict[str, dict[str, float]]
+    chips: dict[str, dict[str, float]]
+
+
+def errors(residuals: FloatArray) -> Errors:
+    """Statistics of log(measured / predicted)."""
+    relative = np.abs(np.exp(-residuals) - 1.0)
+    return Errors(
+        float(np.median(relative)),
+        float(np.quantile(relative, 0.9)),
+        float(np.mean(np.abs(residuals))),
+        residuals.size,
+    )
+
+
+class Joint:
+    """The group as a function of one vector: family's free values, then deviations of generations, then of chips.
+
+    names: parameters that are free (default: all that move a time). local: those that may deviate (default: of scope `chip`).
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        names: Sequence[str] | None = None,
+        local: Sequence[str] | None = None,
+        priors: Priors | None = None,
+    ) -> None:
+        self.priors = priors or Priors()
+        self.members = [
+            member._replace(machine=member.machine._replace(parameters=member.machine.parameters.copy()))
+            for member in members
+        ]
+        kernels = members[0].kernels
+        kind = int(kernels.kind[0])
+        self.table = TABLES[KINDS[kind].name]
+        self.cell = (kind, int(kernels.dtype[0]), int(kernels.stored[0]))
+        free = [p for p in self.table if (p.scope != "choice" if names is None else p.name in names)]
+        first = self.members[0].machine.parameters[self.cell]
+        columns = [self.table.index(p) for p in free]
+        self._set(free, np.array(columns, dtype=np.intp), first)
+        if names is None:
+            moves = self._moves()
+            free = [p for p, moved in zip(free, moves, strict=True) if moved]
+            self._set(free, self.columns[moves], first)
+        chosen = [p.name in local if local is not None else p.scope == "chip" for p in free]
+        self.local: Indices = np.flatnonzero(chosen)
+        self.generations = sorted({member.generation for member in members})
+        self.chips = [member.chip for member in members]
+
+    def _set(self, free: list[Parameter], columns: Indices, first: FloatArray) -> None:
+        self.names = tuple(p.name for p in free)
+        self.columns = columns
+        self.scales = np.array([p.scale for p in free])
+        values = first[columns]
+        self.start = np.log(np.maximum(values + self.scales, 1e-12))
+        limits = [_limits(p, float(value)) for p, value in zip(free, values, strict=True)]
+        self.low = np.log(np.array([low for low, _ in limits]) + self.scales + 1e-12) - 1e-9
+        self.high = np.log(np.array([high for _, high in limits]) + self.scales + 1e-12) + 1e-9
+        self.start = np.clip(self.start, self.low, self.high)
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return int(self.start.size + self.local.size * (len(self.generations) + len(self.chips)))
+
+    def _moves(self) -> NDArray[np.bool_]:
+        """Which parameters move any time by a thousandth when they change by a third."""
+        moved = np.zeros(self.start.size, bool)
+        for member in self.members:
+            base = self._logs(member, self.start, member.kernels)
+            for index in range(self.start.size):
+                for sign in (-0.3, 0.3):
+                    at = self.start.copy()
+                    at[index] += sign
+                    moved[index] |= bool(np.max(np.abs(self._logs(member, at, member.kernels) - base)) > 1e-3)
+        return moved
+
+    def _logs(self, member: Member, at: FloatArray, kernels: Kernels) -> FloatArray:
+        """Log seconds of rows of a chip whose free values have the logs `at`."""
+        values = np.maximum(np.exp(np.clip(at, self.low, self.high)) - self.scales, 0.0)
+        kind, dtype, stored = self.cell
+        if KINDS[kind].collective:
+            member.machine.parameters[kind][..., self.columns] = values
+        else:
+            member.machine.parameters[kind, dtype, stored, self.columns] = values
+        out: FloatArray = np.log(seconds(kernels, member.machine))
+        return out
+
+    def of_chip(self, at: FloatArray, index: int) -> FloatArray:
+        """Logs of the free values of member `index`, deviations included."""
+        out = at[: self.start.size].copy()
+        out[self.local] += at[self._generation(index)] + at[self._chip(index)]
+        return out
+
+    def _generation(self, index: int) -> slice:
+        first = self.start.size + self.local.size * self.generations.index(self.members[index].generation)
+        return slice(first, first + self.local.size)
+
+    def _chip(self, index: int) -> slice:
+        first = self.start.size + self.local.size * (len(self.generations) + index)
+        return slice(first, first + self.local.size)
+
+    def widths(self) -> FloatArray:
+        """Prior width of each entry of the vector."""
+        count = self.local.size
+        return np.concatenate(
+            (
+                np.full(self.start.size, self.priors.family),
+                np.full(count * len(self.generations), self.priors.generation),
+                np.full(count * len(self.chips), self.priors.chip),
+            )
+        )
+
+    def residuals(self, at: FloatArray, rows: Sequence[Indices] | None = None) -> list[FloatArray]:
+        """log(measured / predicted) of the rows of each member (default: all)."""
+        out = []
+        for index, member in enumerate(self.members):
+            chosen = np.arange(member.measured.size) if rows is None else rows[index]
+            logs = self._logs(member, self.of_chip(at, index), member.kernels.take(chosen))
+            out.append(np.log(member.measured[chosen]) - logs)
+        return out
+
+    def fit(
+        self, rows: Sequence[Indices] | None = None, start: FloatArray | None = None, steps: int = 25
+    ) -> FloatArray:
+        """The vector that suits the rows of each member (default: all rows)."""
+        chosen = [np.arange(m.measured.size) for m in self.members] if rows is None else list(rows)
+        kernels = [m.kernels.take(at) for m, at in zip(self.members, chosen, strict=True)]
+        targets = [np.log(m.measured[at]) for m, at in zip(self.members, chosen, strict=True)]
+        n, shared = sum(at.size for at in chosen), self.start.size
+        centre = np.concatenate((self.start, np.zeros(self.size - shared)))
+        widths = self.widths()
+
+        def residuals(at: FloatArray) -> FloatArray:
+            found = [
+                self._logs(self.members[i], self.of_chip(at, i), kernels[i]) - targets[i] for i in range(len(kernels))
+            ]
+            return np.concatenate((np.concatenate(found) / NOISE, (at - centre) / widths))
+
+        def slopes(at: FloatArray) -> FloatArray:
+            out = np.zeros((n + at.size, at.size))
+            out[n + np.arange(at.size), np.arange(at.size)] = 1.0 / widths
+            first = 0
+            for i, member in enumerate(self.members):
+                own = self.of_chip(at, i)
+                base = self._logs(member, own, kernels[i])
+                last = first + base.size
+                for column in range(shared):
+                    ahead = own.copy()
+                    step = STEP if own[column] + STEP <= self.high[column] else -STEP
+                    ahead[column] += step
+                    out[first:last, column] = (self._logs(member, ahead, kernels[i]) - base) / step / NOISE
+                out[first:last, self._generation(i)] = out[first:last, self.local]
+                out[first:last, self._chip(i)] = out[first:last, self.local]
+                first = last
+            return out
+
+        free = np.full(self.size - shared, 5.0)
+        bounds = (np.concatenate((self.low, -free)), np.concatenate((self.high, free)))
+        begin = np.clip(centre if start is None else start, bounds[0] + 1e-12, bounds[1] - 1e-12)
+        found = solver()(
+            residuals, begin, jac=slopes, bounds=bounds, loss=_robust(n), max_nfev=steps, xtol=1e-4, ftol=1e-4
+        )
+        return np.asarray(found.x, dtype=np.float64)
+
+    def result(self, at: FloatArray) -> JointFit:
+        """The vector as named values."""
+        shared = at[: self.start.size]
+
+        def named(logs: FloatArray, which: Indices) -> dict[str, float]:
+            values = np.maximum(np.exp(np.clip(logs, self.low, self.high)) - self.scales, 0.0)
+            return {self.names[i]: float(values[i]) for i in which}
+
+        everything = np.arange(self.start.size)
+        generations: dict[str, dict[str, float]] = {}
+        for index, member in enumerate(self.members):
+            logs = shared.copy()
+            logs[self.local] += at[self._generation(index)]
+            generations[member.generation] = named(logs, self.local)
+        chips = {m.chip: named(self.of_chip(at, i), self.local) for i, m in enumerate(self.members)}
+        return JointFit(self.names, named(shared, everything), generations, chips)
+
+    def splits(self, seed: int = 0) -> dict[str, list[list[Indices]]]:
+        """What is left out, by split: for each refit the rows left out of each member. Random fifths; the largest quarter by
+        work; each chip; each generation (where another is left)."""
+        parts = []
+        for member in self.members:
+            shuffled = generator(seed, "joint", member.chip, str(self.cell)).permutation(member.measured.size)
+            parts.append([np.sort(shuffled[i::FOLDS]) for i in range(FOLDS)])
+        none = np.zeros(0, dtype=np.intp)
+        whole = [np.arange(m.measured.size) for m in self.members]
+        out = {"random": [[part[i] for part in parts] for i in range(FOLDS)]}
+        out["shapes"] = [[_largest(member) for member in self.members]]
+        if len(self.members) > 1:
+            out["device"] = [
+                [whole[i] if i == left else none for i in range(len(self.members))] for left in range(len(self.members))
+            ]
+        if len(self.generations) > 1:
+            out["generation"] = [
+                [whole[i] if m.generation == name else none for i, m in enumerate(self.members)]
+                for name in self.generations
+            ]
+        return out
+
+    def left_out(self, split: list[list[Indices]], start: FloatArray | None = None) -> list[FloatArray]:
+        """log(measured / predicted) of the rows of each member that a split leaves out, by refits that have not seen them.
+        Members with nothing left out in any part of the split keep an empty array."""
+        found: list[list[FloatArray]] = [[] for _ in self.members]
+        order: list[list[Indices]] = [[] for _ in self.members]
+        for out in split:
+            kept = [np.setdiff1d(np.arange(m.measured.size), rows) for m, rows in zip(self.members, out, strict=True)]
+            at = self.fit(kept, start)
+            for i, residual in enumerate(self.residuals(at, out)):
+                found[i].append(residual)
+                order[i].append(out[i])
+        return [
+            np.concatenate(parts)[np.argsort(np.concatenate(rows), kind="stable")]
+            for parts, rows in zip(found, order, strict=True)
+        ]
+
+
+def _robust(n: int) -> Callable[[FloatArray], FloatArray]:
+    """soft_l1 of the first n squares (rows), plain squares of the others (priors): value and two derivatives [3, all]."""
+
+    def loss(squared: FloatArray) -> FloatArray:
+        root = np.sqrt(1.0 + squared)
+        out = np.stack((2.0 * (root - 1.0), 1.0 / root, -0.5 / root**3))
+        out[0, n:], out[1, n:], out[2, n:] = squared[n:], 1.0, 0.0
+        return out
+
+    return loss
+
+
+def _limits(parameter: Parameter, value: float) -> tuple[float, float]:
+    """Least and largest that a parameter may become."""
+    if parameter.bounds is not None:
+        low, high = parameter.bounds
+    else:
+        low = value / FACTOR if parameter.scale == 0.0 else 0.0
+        high = max(value, parameter.scale) * FACTOR
+    return min(low, value), max(high, value)
+
+
+def _largest(member: Member) -> Indices:
+    """The largest quarter of the rows by work (bytes, where a kind multiplies nothing)."""
+    n = member.measured.size
+    collective = KINDS[int(member.kernels.kind[0])].collective
+    size = member.kernels.dims[:, 0] if collective else member.kernels.flops()
+    return np.sort(np.argsort(size, kind="stable")[n - n // 4 :])
+
+
+def solver() -> Callable[..., Any]:
+    """scipy.optimize.least_squares. Raises InputError if SciPy is not installed."""
+    try:
+        optimize = import_module("scipy.optimize")
+    except ImportError:
+        raise InputError("calibrate needs SciPy, which is not installed. Run: pip install 'gambrel[fit]'.") from None
+    found: Callable[..., Any] = optimize.least_squares
+    return found
