@@ -8,7 +8,7 @@ times that the rows ask for are joined by a robust loss. docs/how-to/calibrate.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ NOISE = 0.1  # errors of log time below it count by their square, those far abov
 STEP = 0.02  # of a derivative, in logs: wide enough to see past the steps that whole tiles make
 FACTOR = 12.0  # how far from where it starts a parameter without bounds may go
 FOLDS = 5
-LEAST_ROWS = 24
+TOLD = 0.9
 Indices = NDArray[np.intp]
 
 
@@ -58,6 +58,14 @@ class Errors(NamedTuple):
     n: int
 
 
+class _Task(NamedTuple):
+    """Rows to be met: kernels and logs of seconds of each member, and how many rows in all."""
+
+    kernels: list[Kernels]
+    targets: list[FloatArray]
+    n: int
+
+
 class JointFit(NamedTuple):
     """Values by name. family: of all; generations, chips: only of what deviates there (values, not deviations)."""
 
@@ -82,6 +90,7 @@ class Joint:
     """The group as a function of one vector: family's free values, then deviations of generations, then of chips.
 
     names: parameters that are free (default: all that move a time). local: those that may deviate (default: of scope `chip`).
+    start: values of the family to start from, by name, and the centre of its prior (default: the first chip's machine).
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class Joint:
         names: Sequence[str] | None = None,
         local: Sequence[str] | None = None,
         priors: Priors | None = None,
+        start: Mapping[str, float] | None = None,
     ) -> None:
         self.priors = priors or Priors()
         self.members = [
@@ -101,7 +111,9 @@ class Joint:
         self.table = TABLES[KINDS[kind].name]
         self.cell = (kind, int(kernels.dtype[0]), int(kernels.stored[0]))
         free = [p for p in self.table if (p.scope != "choice" if names is None else p.name in names)]
-        first = self.members[0].machine.parameters[self.cell]
+        first = self.members[0].machine.parameters[self.cell].copy()
+        for name, value in (start or {}).items():
+            first[[p.name for p in self.table].index(name)] = value
         columns = [self.table.index(p) for p in free]
         self._set(free, np.array(columns, dtype=np.intp), first)
         if names is None:
@@ -190,44 +202,67 @@ class Joint:
         self, rows: Sequence[Indices] | None = None, start: FloatArray | None = None, steps: int = 25
     ) -> FloatArray:
         """The vector that suits the rows of each member (default: all rows)."""
-        chosen = [np.arange(m.measured.size) for m in self.members] if rows is None else list(rows)
-        kernels = [m.kernels.take(at) for m, at in zip(self.members, chosen, strict=True)]
-        targets = [np.log(m.measured[at]) for m, at in zip(self.members, chosen, strict=True)]
-        n, shared = sum(at.size for at in chosen), self.start.size
-        centre = np.concatenate((self.start, np.zeros(self.size - shared)))
-        widths = self.widths()
-
-        def residuals(at: FloatArray) -> FloatArray:
-            found = [
-                self._logs(self.members[i], self.of_chip(at, i), kernels[i]) - targets[i] for i in range(len(kernels))
-            ]
-            return np.concatenate((np.concatenate(found) / NOISE, (at - centre) / widths))
-
-        def slopes(at: FloatArray) -> FloatArray:
-            out = np.zeros((n + at.size, at.size))
-            out[n + np.arange(at.size), np.arange(at.size)] = 1.0 / widths
-            first = 0
-            for i, member in enumerate(self.members):
-                own = self.of_chip(at, i)
-                base = self._logs(member, own, kernels[i])
-                last = first + base.size
-                for column in range(shared):
-                    ahead = own.copy()
-                    step = STEP if own[column] + STEP <= self.high[column] else -STEP
-                    ahead[column] += step
-                    out[first:last, column] = (self._logs(member, ahead, kernels[i]) - base) / step / NOISE
-                out[first:last, self._generation(i)] = out[first:last, self.local]
-                out[first:last, self._chip(i)] = out[first:last, self.local]
-                first = last
-            return out
-
-        free = np.full(self.size - shared, 5.0)
-        bounds = (np.concatenate((self.low, -free)), np.concatenate((self.high, free)))
-        begin = np.clip(centre if start is None else start, bounds[0] + 1e-12, bounds[1] - 1e-12)
+        task = self._task(rows)
+        free = np.full(self.size - self.start.size, 5.0)
+        low, high = np.concatenate((self.low, -free)), np.concatenate((self.high, free))
+        begin = np.clip(self.centre() if start is None else start, low + 1e-12, high - 1e-12)
         found = solver()(
-            residuals, begin, jac=slopes, bounds=bounds, loss=_robust(n), max_nfev=steps, xtol=1e-4, ftol=1e-4
+            lambda at: self._misfit(at, task),
+            begin,
+            jac=lambda at: self._slopes(at, task),
+            bounds=(low, high),
+            loss=_robust(task.n),
+            max_nfev=steps,
+            xtol=1e-4,
+            ftol=1e-4,
         )
         return np.asarray(found.x, dtype=np.float64)
+
+    def _task(self, rows: Sequence[Indices] | None) -> _Task:
+        chosen = [np.arange(m.measured.size) for m in self.members] if rows is None else list(rows)
+        return _Task(
+            [m.kernels.take(at) for m, at in zip(self.members, chosen, strict=True)],
+            [np.log(m.measured[at]) for m, at in zip(self.members, chosen, strict=True)],
+            sum(at.size for at in chosen),
+        )
+
+    def centre(self) -> FloatArray:
+        """Where the priors stand: the start, and no deviation."""
+        return np.concatenate((self.start, np.zeros(self.size - self.start.size)))
+
+    def _misfit(self, at: FloatArray, task: _Task) -> FloatArray:
+        """What the sum of squares is made of: errors of the rows, then distances from the priors."""
+        found = [
+            self._logs(member, self.of_chip(at, i), task.kernels[i]) - task.targets[i]
+            for i, member in enumerate(self.members)
+        ]
+        return np.concatenate((np.concatenate(found) / NOISE, (at - self.centre()) / self.widths()))
+
+    def _slopes(self, at: FloatArray, task: _Task) -> FloatArray:
+        """Derivatives of `_misfit` [rows and priors, entries of the vector]."""
+        n = task.n
+        out = np.zeros((n + at.size, at.size))
+        out[n + np.arange(at.size), np.arange(at.size)] = 1.0 / self.widths()
+        first = 0
+        for i, member in enumerate(self.members):
+            own = self.of_chip(at, i)
+            base = self._logs(member, own, task.kernels[i])
+            last = first + base.size
+            for column in range(self.start.size):
+                ahead = own.copy()
+                step = STEP if own[column] + STEP <= self.high[column] else -STEP
+                ahead[column] += step
+                out[first:last, column] = (self._logs(member, ahead, task.kernels[i]) - base) / step / NOISE
+            out[first:last, self._generation(i)] = out[first:last, self.local]
+            out[first:last, self._chip(i)] = out[first:last, self.local]
+            first = last
+        return out
+
+    def open(self, at: FloatArray) -> tuple[str, ...]:
+        """Parameters of the family that the rows do not tell: what is left of the prior's width is more than TOLD of it."""
+        slopes = self._slopes(at, self._task(None))
+        left = np.sqrt(np.diag(np.linalg.inv(slopes.T @ slopes))) / self.widths()
+        return tuple(name for name, share in zip(self.names, left, strict=False) if share > TOLD)
 
     def result(self, at: FloatArray) -> JointFit:
         """The vector as named values."""
@@ -268,21 +303,30 @@ class Joint:
             ]
         return out
 
-    def left_out(self, split: list[list[Indices]], start: FloatArray | None = None) -> list[FloatArray]:
-        """log(measured / predicted) of the rows of each member that a split leaves out, by refits that have not seen them.
-        Members with nothing left out in any part of the split keep an empty array."""
-        found: list[list[FloatArray]] = [[] for _ in self.members]
-        order: list[list[Indices]] = [[] for _ in self.members]
-        for out in split:
-            kept = [np.setdiff1d(np.arange(m.measured.size), rows) for m, rows in zip(self.members, out, strict=True)]
-            at = self.fit(kept, start)
-            for i, residual in enumerate(self.residuals(at, out)):
-                found[i].append(residual)
-                order[i].append(out[i])
+    def refits(self, split: list[list[Indices]], start: FloatArray | None = None) -> list[FloatArray]:
+        """The vector of each part of a split, fitted without what that part leaves out."""
         return [
-            np.concatenate(parts)[np.argsort(np.concatenate(rows), kind="stable")]
-            for parts, rows in zip(found, order, strict=True)
+            self.fit(
+                [np.setdiff1d(np.arange(m.measured.size), out) for m, out in zip(self.members, part, strict=True)],
+                start,
+            )
+            for part in split
         ]
+
+    def unseen(self, split: list[list[Indices]], refits: Sequence[FloatArray]) -> list[FloatArray]:
+        """log(measured / predicted) of the rows of each member that a split leaves out, in their order, by its refits.
+        Members with nothing left out in any part of the split keep an empty array."""
+        found = [self.residuals(at, part) for at, part in zip(refits, split, strict=True)]
+        return [
+            np.concatenate([residuals[i] for residuals in found])[
+                np.argsort(np.concatenate([part[i] for part in split]), kind="stable")
+            ]
+            for i in range(len(self.members))
+        ]
+
+    def left_out(self, split: list[list[Indices]], start: FloatArray | None = None) -> list[FloatArray]:
+        """`unseen` by refits from `start`."""
+        return self.unseen(split, self.refits(split, start))
 
 
 def _robust(n: int) -> Callable[[FloatArray], FloatArray]:
