@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .plans import Engine
-from .records import Identifier, NotNegative, Number, Positive, Record, Text
+from .records import Count, Identifier, NotNegative, Number, Positive, Record, Text
 
 
 class Stack(Record):
@@ -48,29 +48,38 @@ Basis = Literal["calibrated", "extrapolated", "datasheet-only"]
 
 
 class Fit(Record):
-    """Where fitted values come from."""
+    """Where fitted values of a group come from, and how far off they are on rows that the fit did not see."""
 
     data: Text
     date: Text
     command: Text
+    rows: Count = Field(description="measured kernels")
+    median: NotNegative = Field(description="of |predicted / measured - 1|, rows left out")
+    p90: NotNegative = Field(description="90th percentile of the same")
 
 
 class Calibration(Record):
-    """Named parameters of one family or chip under one stack. A family's file holds shared values, a chip's its overrides.
+    """Named parameters of one family, generation or chip under one stack. A family's file holds shared values, the others what
+    they override.
 
-    `parameters[kind][name]`: a kernel kind of lowering/kinds.py, or `kind.dtype` to override for one dtype.
-    `residuals[kind]`: quantiles of log(measured / predicted), for intervals.
+    `parameters[kind][name]`: a kernel kind of lowering/kinds.py, `kind.dtype` to override for one dtype, or
+    `kind.dtype.stored`; the keys of what follows are the same.
+    `residuals[kind]`: quantiles of log(measured / predicted), for intervals: p10 and p90 of all rows, and where known those of
+    a size, such as launch_p10 (sim/cost/core.py, interval).
     `ranges[kind][dim]`: smallest and largest value that the data held.
+    `priors[kind]`: how far, on the log, generations stand around the family's values and chips around their generation's.
+    `fits[kind]`: where the values come from.
     `bases[kind]`: basis of the kinds (and formats) that a chip's own file names, where files are merged; `basis` holds elsewhere.
     """
 
     id: Identifier
-    subject: Identifier = Field(description="family or chip")
+    subject: Identifier = Field(description="family, generation of it, or chip")
     stack: Identifier
     basis: Basis
     parameters: dict[str, dict[str, Number]]
     residuals: dict[str, dict[str, Number]] = Field(default_factory=dict)
     ranges: dict[str, dict[str, tuple[Number, Number]]] = Field(default_factory=dict)
-    fit: Fit | None = None
+    priors: dict[str, dict[Literal["generation", "chip"], NotNegative]] = Field(default_factory=dict)
+    fits: dict[str, Fit] = Field(default_factory=dict)
     bases: dict[str, Basis] = Field(default_factory=dict)
     source: Text

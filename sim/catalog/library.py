@@ -142,7 +142,8 @@ class Library:
         come from.
 
         `bases` holds the basis of a chip's own file for the kinds that it names; the family's holds for all others.
-        level: `fitted`; `family` leaves the chip's own fits out, `datasheet` those of every stack and generation too.
+        level: `fitted`; `family` leaves the chip's own fits out, `shared` those of its generation too, `datasheet` also those
+        of every stack.
         """
         like = self.family(chip.family).like.get(chip.generation, chip.generation)
         shared = (chip.family, f"{chip.family}-{like}")
@@ -183,6 +184,8 @@ def _over(under: Calibration, over: Calibration, own: bool) -> Calibration:
         parameters=parameters,
         residuals={**under.residuals, **over.residuals},
         ranges={**under.ranges, **over.ranges},
+        priors={**under.priors, **over.priors},
+        fits={**under.fits, **over.fits},
         basis=under.basis,
         bases={**under.bases, **dict.fromkeys(over.parameters, over.basis)} if own else under.bases,
     )

@@ -15,13 +15,14 @@ from ..errors import InputError
 from ..lowering.kernels import Kernels
 from .tables import FloatArray, Skip
 
-Level = Literal["fitted", "family", "datasheet"]
+Level = Literal["fitted", "family", "shared", "datasheet"]
 
 
 class Context:
     """A catalogue and how much of its calibrations may be used.
 
-    level: `fitted` = the chip's own fits; `family` = the family's only; `datasheet` = those of no stack, as hand-set priors.
+    level: `fitted` = the chip's own fits; `family` = the family's and its generation's; `shared` =
+    the family's alone; `datasheet` = those of no stack, as hand-set priors.
     given: calibrations that stand in for the catalogue's, by (chip id, stack id), for scores on what was left out of a fit.
     """
 
