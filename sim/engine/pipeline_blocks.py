@@ -195,7 +195,8 @@ def sweep_blocks(
 ) -> tuple[float, FloatArray, IntArray, IntArray]:
     """(makespan [s], seconds busy [p], most held [p], order int64[n, 4]: stage, operation, chunk, micro-batch as they start).
 
-    rule: shape, split, fixed (see Rule), and where W is not fixed, how many may be held while one waits. Stages run in order of start, so that what has arrived by then is known.
+    rule: shape, split, fixed (see Rule), and where W is not fixed, how many may be held while one waits. Stages run in order of
+    start, so that what has arrived by then is known.
     """
     shape, split, fixed, limit = rule
     p, n, chunks = program.shape[0], program.shape[1], work_s.shape[2]
@@ -212,7 +213,7 @@ def sweep_blocks(
     for s in range(p):
         start_s[s] = arrived[F, program[s, 0, 1], s, 0]
     for count in range(order.shape[0]):
-        s = np.argmin(start_s)
+        s = int(np.argmin(start_s))
         waits = -1
         for c in range(chunks):
             if split and not fixed and waits < 0 and weights[c, s] < backs[c, s]:
