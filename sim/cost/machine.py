@@ -45,7 +45,7 @@ class Machine(NamedTuple):
 
     mechanism: index of MECHANISMS. rates[F]: FLOP/s of a rank by dtype, NaN = unknown. chip_values: see the columns above.
     parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
-    power[5]: shares of the draw. residuals[K, F, F, 2]: p10 and p90 of log(measured / predicted).
+    power[6]: shares of the draw and what throttles. residuals[K, F, F, 2]: p10 and p90 of log(measured / predicted).
     ranges[K, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
     """
 
@@ -113,7 +113,7 @@ def _chip_values(chip: Chip, family: Family, given: FloatArray, power: FloatArra
     if units <= 0.0:
         raise UnknownFigure(f"chip.matrix.units ({chip.id})")
     clock = _clock_hz(chip, given, units, peak)
-    memory = chip.memory.bandwidth_bytes_per_s
+    memory = chip.memory.bandwidth_bytes_per_s * (1.0 - given[4])
     sram, vector = chip.sram, chip.vector
     values[UNITS] = max(units / ranks, 1.0)
     values[ARRAY] = float(chip.matrix.array or given[1])
@@ -137,7 +137,8 @@ def _chip_values(chip: Chip, family: Family, given: FloatArray, power: FloatArra
 
 def _throttle(values: FloatArray, power: FloatArray) -> float:
     """Clock under the power limit over the printed clock: dynamic power goes with its square (docs/cost.md, power)."""
-    idle, limit, full = values[IDLE_W], values[TDP_W], values[FULL_W]
+    idle, limit = values[IDLE_W], values[TDP_W]
+    full = max(values[FULL_W], idle + power[5] * 1e-12 * values[PEAK_RATE])
     if not limit < full:  # also when either is unknown
         return 1.0
     return float(math.sqrt(max(limit - idle, 1e-9) / (full - idle)))
