@@ -35,7 +35,11 @@ class Plan(Record):
         description="tensor parallel degree inside one expert; null: 1 with ep in training, else all ranks that ep leaves",
     )
     attention_dp: Count = Field(1, description="data parallel attention under expert parallelism (serving)")
-    schedule: Literal["1f1b"] = Field("1f1b", description="pipeline schedule; virtual_stages > 1 interleaves it")
+    schedule: Literal["1f1b", "gpipe", "zb-h1", "zb-v", "v-half", "v-min", "dualpipe"] = Field(
+        "1f1b",
+        description="pipeline schedule; virtual_stages > 1 interleaves 1f1b; zb-v, v-half and v-min put two chunks on a rank, "
+        "dualpipe two copies of the weights",
+    )
     virtual_stages: Count = Field(1, description="model chunks a pipeline rank holds (interleaving)")
     micro_batch: Count = Field(1, description="sequences a pipeline pass")
     global_batch: Count | None = Field(None, description="sequences an optimizer step; null: micro_batch * dp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..catalog.models import Attention, LatentAttention, LinearAttention, Model, Moe
 from ..catalog.plans import Plan
 from ..errors import InputError
+from .sharding import TWO_CHUNKS
 
 
 def resolved(plan: Plan, ranks: int, model: Model) -> Plan:
@@ -41,7 +42,7 @@ def check(model: Model, plan: Plan, training: bool) -> None:
     has_experts = any(isinstance(block.ffn, Moe) for block in model.blocks)
     if plan.ep > 1 and not has_experts:
         raise InputError(f"plan.ep = {plan.ep}, but {model.id} has no experts. Use ep = 1.")
-    slots = plan.pp * plan.virtual_stages
+    slots = plan.pp * (2 if plan.schedule in TWO_CHUNKS else plan.virtual_stages)
     if slots > model.layers:
         raise InputError(
             f"plan.pp * virtual_stages = {slots} is more than the {model.layers} layers of {model.id}. Use at most {model.layers}."
@@ -72,8 +73,25 @@ def _check_training(plan: Plan) -> None:
                 f"plan.virtual_stages = {plan.virtual_stages} needs pp >= 2 and micro-batches a multiple of pp = {plan.pp}; "
                 f"there are {micro_batches}. Use virtual_stages = 1, or another global_batch."
             )
+    if plan.schedule != "1f1b":
+        _check_schedule(plan)
     if plan.trainable == "lora" and not plan.lora_rank:
         raise InputError("plan.lora_rank = 0 with trainable = lora trains nothing. Use 8 or 16.")
+
+
+def _check_schedule(plan: Plan) -> None:
+    """What the schedules beside 1f1b ask for."""
+    if plan.virtual_stages > 1:
+        raise InputError(
+            f"plan.schedule = {plan.schedule} with virtual_stages = {plan.virtual_stages}: only 1f1b is interleaved. Use 1."
+        )
+    if plan.schedule == "dualpipe":
+        micro_batches = (plan.global_batch or plan.micro_batch * (plan.dp or 1)) // (plan.micro_batch * (plan.dp or 1))
+        if plan.pp % 2 or micro_batches % 2:
+            raise InputError(
+                f"plan.schedule = dualpipe needs even pp and an even number of micro-batches; there are pp = {plan.pp} and "
+                f"{micro_batches}. Change pp or global_batch."
+            )
 
 
 def _check_serving(model: Model, plan: Plan) -> None:

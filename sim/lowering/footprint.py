@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..catalog.models import Attention, Block, Dense, LatentAttention, LinearAttention, Model, Moe
 from ..catalog.plans import Plan
 from .kernels import ELEMENT_BYTES, stored_bytes
-from .sharding import SHARDING, Column, Columns, columns
+from .sharding import SCHEDULES, SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
 ACTIVATION_BYTES = 2.0
@@ -68,7 +68,11 @@ def _training_stage(model: Model, c: Columns, held: Weights, seq_len: float, las
     dense = sum((b.layers * d for b, d in zip(model.blocks, held.dense, strict=True)), np.zeros(c.n)) * share
     experts = sum((b.layers * e for b, e in zip(model.blocks, held.experts, strict=True)), np.zeros(c.n)) * share
     both = held.embedding + held.head
-    dense = dense + np.where(c.pp > 1, held.head if last else held.embedding, both)
+    dual = c.schedule == SCHEDULES["dualpipe"]  # a stage holds its layers and those of its mirror image
+    dense, experts = dense * (1.0 + dual), experts * (1.0 + dual)
+    one = held.head if last else held.embedding
+    folded = np.where(last, 0.0, both)
+    dense = dense + np.where((c.pp == 1) | dual, both, np.where(c.folded, folded, one))
     expert_ways = np.maximum(1.0, c.dp * c.cp * c.tp / (c.ep * c.expert_tp))
 
     def spread(level: str, each_dense: Column, each_experts: Column) -> Column:
@@ -93,18 +97,23 @@ def _training_stage(model: Model, c: Columns, held: Weights, seq_len: float, las
 
 
 def _in_flight(c: Columns, last: bool) -> Column:
-    """Micro-batches whose activations a stage holds: 1F1B p on the first and 1 on the last, more when interleaved."""
-    if last:
-        return np.where(c.pp > 1, 1.0, 1.0)
+    """Micro-batches whose activations a stage holds, of all its layers: 1F1B p on the first and 1 on the last, more when
+    interleaved; the other schedules the same on all (engine/pipeline_blocks.py)."""
     interleaved = c.pp + (c.pp - 1.0) / c.virtual_stages
-    wanted = np.where(c.virtual_stages > 1, interleaved, c.pp)
-    return np.minimum(wanted, c.micro_batches)
+    plain = np.where(c.virtual_stages > 1, interleaved, c.pp)
+    wanted = [np.ones(c.n) if last else plain, c.micro_batches, c.pp, c.pp, c.pp / 2 + 1, c.pp / 3 + 2, c.pp + 1]
+    # dualpipe's p + 1 are of one copy's layers each; `layers` counts one copy
+    return np.asarray(np.minimum(np.choose(c.schedule, wanted), c.micro_batches))
 
 
 def _workspace(model: Model, c: Columns, held: Weights, seq_len: float, last: bool) -> Column:
     """Logits in fp32 with their gradient in 16 bits where the head lives; two gathered layers under ZeRO-3."""
     tokens = c.micro_batch * seq_len / c.cp
-    head = (c.pp == 1) | last if model.head == "tokens" and model.vocab else np.zeros(c.n, dtype=bool)
+    head = (
+        (c.pp == 1) | np.where(c.folded, not last, last) | (c.schedule == SCHEDULES["dualpipe"])
+        if model.head == "tokens" and model.vocab
+        else np.zeros(c.n, dtype=bool)
+    )
     logits = np.where(head, 6.0 * tokens * model.vocab / c.tp, 0.0)
     largest = np.max([d + e for d, e in zip(held.dense, held.experts, strict=True)], axis=0)
     gathered = np.where((c.sharding == SHARDING["zero3"]) & (c.shard > 1), 2.0 * c.parameter_bytes * largest, 0.0)

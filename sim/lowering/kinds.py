@@ -145,7 +145,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("send_recv", ("bytes", "ranks", "stride", "skew"), _zero, _zero, True, False),
 )
 KIND_IDS: dict[str, int] = {kind.name: index for index, kind in enumerate(KINDS)}
-PHASES = ("forward", "recompute", "backward", "optimizer", "prefill", "decode")
+PHASES = ("forward", "recompute", "backward", "optimizer", "prefill", "decode", "weights")
 PARTS = (
     "embedding",
     "norm",

@@ -20,8 +20,8 @@ _K = KIND_IDS
 # traffic of the backward direction: what was gathered is scattered, what was scattered is gathered
 _TURNED = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather", "attention_prefill": "attention_backward"}
 # passes of the backward direction over those of the forward one: elementwise reads two tensors and writes one instead of
-# reading and writing one; experts and scans have two gradients
-_REPEATS = {"memory": 1.5, "moe": 2.0, "linear_attention": 2.0, "gather": 3.0}
+# reading and writing one; scans have two gradients
+_REPEATS = {"memory": 1.5, "linear_attention": 2.0, "gather": 3.0}
 
 
 def kernels(model: Model, plan: Plan | Sequence[Plan], step: Step | Sequence[Step]) -> Kernels:
@@ -119,7 +119,10 @@ def _recompute(forward: Kernels, c: Columns) -> Kernels:
 
 
 def _backward(forward: Kernels, c: Columns) -> Kernels:
-    """The backward direction, derived from the forward rows: two gradients a product, attention's own kernel, traffic turned."""
+    """The backward direction, derived from the forward rows: attention's own kernel, traffic turned, two gradients a product.
+
+    Phase `backward` leads to the gradient of the input, which the stage before waits for, `weights` to that of the weights.
+    """
     kind = forward.kind.copy()
     count = forward.count.copy()
     for name, turned in _TURNED.items():
@@ -127,7 +130,7 @@ def _backward(forward: Kernels, c: Columns) -> Kernels:
     for name, repeats in _REPEATS.items():
         count[forward.kind == _K[name]] *= repeats
     frozen = c.frozen[forward.owner]
-    count[(forward.kind == _K["moe"]) & frozen] /= 2.0
+    experts = np.flatnonzero((forward.kind == _K["moe"]) & ~frozen)
     stays = forward.kind != _K["gemm"]
     loss = (forward.part == PART_IDS["loss"]) | ((forward.site == EMBEDDING) & frozen)
     other_rows = np.flatnonzero(stays & ~loss)
@@ -136,8 +139,14 @@ def _backward(forward: Kernels, c: Columns) -> Kernels:
     d_input = forward.take(gemm, dims=forward.dims[gemm][:, [0, 2, 1, 3, 4, 5, 6, 7]])
     trained = gemm[~frozen[gemm] | (forward.part[gemm] == PART_IDS["attention"])]
     d_weight = forward.take(trained, dims=forward.dims[trained][:, [2, 1, 0, 3, 4, 5, 6, 7]])
-    table = concatenate([d_input, d_weight, other])
-    return table.take(np.arange(len(table)), **_phase(table, "backward"))
+    inputs = concatenate([d_input, other])
+    of_weights = concatenate([d_weight, forward.take(experts)])
+    return concatenate(
+        [
+            inputs.take(np.arange(len(inputs)), **_phase(inputs, "backward")),
+            of_weights.take(np.arange(len(of_weights)), **_phase(of_weights, "weights")),
+        ]
+    )
 
 
 def _shards(c: Columns, held: Weights) -> Kernels:

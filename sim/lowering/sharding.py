@@ -16,6 +16,8 @@ from .kernels import DTYPE_IDS, stored_bytes
 Column = NDArray[np.float64]
 Ids = NDArray[np.int16]
 RECOMPUTE = {"auto": 0, "none": 0, "selective": 1, "full": 2}
+SCHEDULES = {"1f1b": 0, "gpipe": 1, "zb-h1": 2, "zb-v": 3, "v-half": 4, "v-min": 5, "dualpipe": 6}
+TWO_CHUNKS = ("zb-v", "v-half", "v-min")  # the second flows back up, so that the first stage holds both ends
 SHARDING = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 
 
@@ -45,6 +47,7 @@ class Columns:
     attention_dp: Column
     micro_batch: Column
     virtual_stages: Column
+    schedule: NDArray[np.int16]
     shard: Column
     sequence_parallel: NDArray[np.bool_]
     flash: NDArray[np.bool_]
@@ -65,6 +68,11 @@ class Columns:
     gradient_bytes: Column
     optimizer_bytes: Column
     parameter_bytes: Column
+
+    @property
+    def folded(self) -> NDArray[np.bool_]:
+        """Does a stage hold a chunk of both halves of the model, the first one both ends?"""
+        return np.isin(self.schedule, [SCHEDULES[name] for name in TWO_CHUNKS])
 
     @property
     def micro_batches(self) -> Column:
@@ -115,6 +123,7 @@ def _choices(plans: Sequence[Plan]) -> dict[str, Any]:
     return {
         "sequence_parallel": np.array([plan.sequence_parallel and plan.tp > 1 for plan in plans]),
         "flash": np.array([plan.flash_attention for plan in plans]),
+        "schedule": np.array([SCHEDULES[plan.schedule] for plan in plans], dtype=np.int16),
         "recompute": np.array([RECOMPUTE[plan.recompute] for plan in plans], dtype=np.int16),
         "recompute_share": _numbers(plan.recompute_layers for plan in plans),
         "sharding": np.array([SHARDING[plan.sharding] for plan in plans], dtype=np.int16),

@@ -18,6 +18,7 @@ from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..cost.machine import IDLE_W
+from ..engine.pipeline_blocks import DUAL, LINE, RULES, VEE, block_pipeline, chunks_of
 from ..engine.pipeline_tables import one_f_one_b_many
 from ..lowering import EMBEDDING, HEAD, PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, layers_on_stages, units
 from ..lowering.footprint import training_footprint
@@ -27,7 +28,7 @@ from ..result import BASES
 from .memory import FRAGMENTATION_FACTOR, FRAMEWORK_FACTOR
 
 FloatArray = NDArray[np.float64]
-DIRECTIONS = ("forward", "backward")  # backward holds recomputation too
+DIRECTIONS = ("forward", "backward", "weights")  # backward holds recomputation too; weights: their gradients
 BUBBLE, HOST = PART_IDS["bubble"], PART_IDS["host"]
 WEAKEST_SHARE = 0.05
 _COLLECTIVES = np.array([kind.collective for kind in KINDS])
@@ -43,7 +44,7 @@ _EXPOSED = {
 @dataclass(frozen=True)
 class Priced:
     """n plans. step_s, memory_bytes (a chip, at its fullest stage), joules (a chip and step; NaN: power unknown), float64[n];
-    parts[n, len(PARTS), 2]: seconds of a step on the mean stage by part and direction, summing to step_s;
+    parts[n, len(PARTS), 3]: seconds of a step on the mean stage by part and direction, summing to step_s;
     low_s, high_s: interval; basis: index into BASES; stage: the one with most memory."""
 
     step_s: FloatArray
@@ -58,14 +59,36 @@ class Priced:
 
 @dataclass(frozen=True)
 class Stages:
-    """Times of the chunks of every plan, flat: plan i has pp * v chunks, [stage, chunk] by rows. micro_batches, send_s [n]."""
+    """Times of the chunks of every plan, flat: plan i has pp * chunks of them, [stage, chunk] by rows, in work_s[3] as
+    DIRECTIONS. schedules, micro_batches, send_s [n]."""
 
+    schedules: tuple[str, ...]
     pp: NDArray[np.int64]
     chunks: NDArray[np.int64]
     micro_batches: NDArray[np.int64]
-    forward_s: FloatArray
-    backward_s: FloatArray
+    work_s: FloatArray
     send_s: FloatArray
+
+    def of(self, plan: int) -> FloatArray:
+        """Seconds of one plan's chunks [3, pp, chunks]."""
+        first = int((self.pp * self.chunks)[:plan].sum())
+        size = int(self.pp[plan] * self.chunks[plan])
+        return self.work_s[:, first : first + size].reshape(3, int(self.pp[plan]), int(self.chunks[plan]))
+
+    def makespans(self) -> FloatArray:
+        """Seconds from the first forward to the last gradient of each plan [n]."""
+        plain = np.array([schedule == "1f1b" for schedule in self.schedules])
+        out = np.empty(len(self.schedules))
+        inside = np.repeat(plain, self.pp * self.chunks)
+        forward, backward = self.work_s[0, inside], (self.work_s[1] + self.work_s[2])[inside]
+        if plain.any():
+            out[plain] = one_f_one_b_many(
+                self.pp[plain], self.micro_batches[plain], self.chunks[plain], forward, backward, self.send_s[plain]
+            )
+        for i in np.flatnonzero(~plain):
+            send = np.full(int(self.pp[i]), self.send_s[i])
+            out[i] = block_pipeline(self.schedules[i], int(self.micro_batches[i]), self.of(int(i)), send).makespan_s
+        return out
 
 
 def price(model: Model, plans: Sequence[Plan], target: Target, seq_len: float) -> Priced:
@@ -76,9 +99,7 @@ def price(model: Model, plans: Sequence[Plan], target: Target, seq_len: float) -
     spent = alone * rows.count * exposure(rows, plans, target)
     sums = _Sums(model, plans, target, rows, spent)
     stages = sums.stages()
-    makespan = one_f_one_b_many(
-        stages.pp, stages.micro_batches, stages.chunks, stages.forward_s, stages.backward_s, stages.send_s
-    )
+    makespan = stages.makespans()
     once = sums.once.sum(axis=1) + target.stack.step_host_s
     step = makespan + once
     parts = sums.parts(step)
@@ -125,12 +146,13 @@ class _Sums:
         self.model, self.rows = model, rows
         self.n, self.blocks = len(plans), len(model.blocks)
         self.pp = np.array([plan.pp for plan in plans])
-        self.chunks = np.array([plan.virtual_stages for plan in plans])
+        self.schedules = tuple(plan.schedule for plan in plans)
+        self.chunks = np.array([_chunks(plan) for plan in plans])
         self.again = np.array([plan.recompute_layers if plan.recompute == "full" else 0.0 for plan in plans])
         batch = np.array([plan.global_batch or plan.micro_batch * (plan.dp or 1) for plan in plans])
         self.micro_batches = np.maximum(1, batch // np.array([plan.micro_batch * (plan.dp or 1) for plan in plans]))
         self.site = np.where(rows.site >= 0, rows.site, self.blocks - 1 - rows.site)  # ends follow the blocks
-        self.backward = (rows.phase != PHASE_IDS["forward"]).astype(np.int64)
+        self.direction = np.where(rows.phase == PHASE_IDS["weights"], 2, (rows.phase != PHASE_IDS["forward"]) * 1)
         units_s = self.by_unit(spent)
         self.once = units_s[:, self.at(STEP)].sum(axis=2)
         self.units = units_s[:, : self.blocks + 3]
@@ -141,8 +163,8 @@ class _Sums:
 
     def by_unit(self, values: FloatArray) -> FloatArray:
         """[n, sites, parts, directions]"""
-        shape = (self.n, self.blocks + 4, len(PARTS), 2)
-        key = ((self.rows.owner * shape[1] + self.site) * shape[2] + self.rows.part) * 2 + self.backward
+        shape = (self.n, self.blocks + 4, len(PARTS), len(DIRECTIONS))
+        key = ((self.rows.owner * shape[1] + self.site) * shape[2] + self.rows.part) * shape[3] + self.direction
         return np.bincount(key, weights=values, minlength=int(np.prod(shape))).astype(np.float64).reshape(shape)
 
     def _host(self, target: Target) -> None:
@@ -152,35 +174,49 @@ class _Sums:
             return
         runs = np.where(_COLLECTIVES[self.rows.kind], 1.0, self.rows.count)
         launches = self.by_unit(runs)[:, : self.blocks].sum(axis=2)
-        small = stack.kernels_per_layer * np.stack([np.ones(self.n), 1.0 + self.again], axis=1)
+        small = stack.kernels_per_layer * np.stack([np.ones(self.n), 1.0 + self.again, np.zeros(self.n)], axis=1)
         floor = (launches + small[:, None, :]) * stack.host_launch_s
         experts = [getattr(block.ffn, "kind", "") == "moe" for block in self.model.blocks]
         floor[:, experts] = np.maximum(
-            floor[:, experts], stack.factors.get("moe_host_layer_s", 0.0) * np.array([1 / 3, 2 / 3])
+            floor[:, experts], stack.factors.get("moe_host_layer_s", 0.0) * np.array([1 / 3, 1 / 3, 1 / 3])
         )
         device = self.units[:, : self.blocks].sum(axis=2)
-        self.units[:, : self.blocks, HOST] = np.maximum(floor - device, 0.0)
+        behind = np.maximum(
+            floor[..., 1:].sum(axis=-1) - device[..., 1:].sum(axis=-1), 0.0
+        )  # of both gradients together
+        self.units[:, : self.blocks, HOST, 0] = np.maximum(floor - device, 0.0)[..., 0]
+        self.units[:, : self.blocks, HOST, 1] = behind
 
     def stages(self) -> Stages:
         """Chunk times of every plan; plans of equal pp and chunks are placed together."""
         offsets = np.concatenate([[0], np.cumsum(self.pp * self.chunks)])
-        out = np.empty((2, offsets[-1]))
+        out = np.empty((len(DIRECTIONS), offsets[-1]))
         totals = self.units.sum(axis=2)
         send = PART_IDS["pp_traffic"]
-        for pp, chunks in {*zip(self.pp.tolist(), self.chunks.tolist(), strict=True)}:
-            rows = np.flatnonzero((self.pp == pp) & (self.chunks == chunks))
-            held = _held(self.model, pp, chunks)
-            for direction in range(2):
-                times = totals[rows, : self.blocks, direction] @ held.T
-                times[:, 0] += totals[rows, self.at(EMBEDDING), direction]
-                times[:, -1] += totals[rows, self.at(HEAD), direction]
-                times = times.reshape(len(rows), chunks, pp).transpose(0, 2, 1).reshape(len(rows), -1)
+        folds = np.array([_fold(schedule) for schedule in self.schedules])
+        for pp, chunks, fold in {*zip(self.pp.tolist(), self.chunks.tolist(), folds.tolist(), strict=True)}:
+            rows = np.flatnonzero((self.pp == pp) & (self.chunks == chunks) & (folds == fold))
+            for direction in range(len(DIRECTIONS)):
+                times = self._slots(totals[rows, :, direction], pp, 1 if fold == DUAL else chunks)
+                times = times.reshape(len(rows), -1, pp)
+                if fold == VEE:
+                    times[:, 1] = times[:, 1, ::-1]
+                elif fold == DUAL:
+                    times = np.concatenate([times, times[:, :, ::-1]], axis=1)
+                times = times.transpose(0, 2, 1).reshape(len(rows), -1)
                 out[direction][offsets[rows, None] + np.arange(pp * chunks)] = times
         sends = self.units[:, self.at(SEND), send, 0]
-        return Stages(self.pp, self.chunks, self.micro_batches, out[0], out[1], sends)
+        return Stages(self.schedules, self.pp, self.chunks, self.micro_batches, out, sends)
+
+    def _slots(self, totals: FloatArray, pp: int, chunks: int) -> FloatArray:
+        """Seconds of each slot in depth order [plans, pp * chunks]; the ends lie on the first and the last one."""
+        times: FloatArray = totals[:, : self.blocks] @ _held(self.model, pp, chunks).T
+        times[:, 0] += totals[:, self.at(EMBEDDING)]
+        times[:, -1] += totals[:, self.at(HEAD)]
+        return times
 
     def parts(self, step: FloatArray) -> FloatArray:
-        """[n, parts, 2]: seconds of a step on the mean stage; what no row explains is the bubble."""
+        """[n, parts, 3]: seconds of a step on the mean stage; what no row explains is the bubble."""
         layers = np.array([block.layers for block in self.model.blocks], dtype=np.float64)
         times = np.concatenate([layers, [1.0, 1.0, 0.0]])
         out = np.einsum("nspd,s->npd", self.units, times) * (self.micro_batches / self.pp)[:, None, None]
@@ -194,6 +230,14 @@ class _Sums:
         weight = layers[self.site] * (self.micro_batches / self.pp)[self.rows.owner]
         weight = np.where(self.rows.site == STEP, 1.0, weight)
         return np.bincount(self.rows.owner, weights=values * weight, minlength=self.n).astype(np.float64)
+
+
+def _fold(schedule: str) -> int:
+    return LINE if schedule == "1f1b" else RULES[schedule].shape
+
+
+def _chunks(plan: Plan) -> int:
+    return plan.virtual_stages if plan.schedule == "1f1b" else chunks_of(plan.schedule)
 
 
 @lru_cache(maxsize=4096)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..cost import machine, seconds
 from ..engine import Schedule
+from ..engine.pipeline_blocks import block_schedule
 from ..engine.pipeline_tables import one_f_one_b_schedule
 from ..lowering import units
 from ..lowering.sharding import Step
@@ -24,12 +27,7 @@ def stage_times(model: Model, plan: Plan, target: Target, seq_len: float) -> Sta
 def step_schedule(model: Model, plan: Plan, target: Target, seq_len: float) -> Schedule:
     """The pipeline of one step: a queue for each stage's compute and for each link between neighbours."""
     times = stage_times(model, plan, target, seq_len)
-    shape = (plan.pp, plan.virtual_stages)
-    return one_f_one_b_schedule(
-        plan.pp,
-        int(times.micro_batches[0]),
-        plan.virtual_stages,
-        times.forward_s.reshape(shape),
-        times.backward_s.reshape(shape),
-        float(times.send_s[0]),
-    )
+    work_s, send_s, micro_batches = times.of(0), float(times.send_s[0]), int(times.micro_batches[0])
+    if plan.schedule != "1f1b":
+        return block_schedule(plan.schedule, micro_batches, work_s, np.full(plan.pp, send_s))
+    return one_f_one_b_schedule(plan.pp, micro_batches, plan.virtual_stages, work_s[0], work_s[1] + work_s[2], send_s)

@@ -22,16 +22,23 @@ PLANS = [
 ]
 
 
+SCHEDULES = [
+    Plan(tp=2, pp=4, dp=4, micro_batch=1, global_batch=64, schedule=schedule, recompute="none")
+    for schedule in ("1f1b", "gpipe", "zb-h1", "zb-v", "v-half", "v-min", "dualpipe")
+]
+
+
 def test_a_batch_of_plans_costs_what_each_costs_alone():
-    together = price(LLAMA, PLANS, H100, 4096)
-    for index, plan in enumerate(PLANS):
+    plans = PLANS + SCHEDULES
+    together = price(LLAMA, plans, H100, 4096)
+    for index, plan in enumerate(plans):
         alone = price(LLAMA, [plan], H100, 4096)
         assert together.step_s[index] == alone.step_s[0]
         assert together.memory_bytes[index] == alone.memory_bytes[0]
         assert together.joules[index] == pytest.approx(alone.joules[0])
 
 
-@pytest.mark.parametrize("plan", [p for p in PLANS if p.pp > 1])
+@pytest.mark.parametrize("plan", [p for p in PLANS + SCHEDULES if p.pp > 1])
 def test_simpy_and_the_compiled_executor_agree_on_a_real_step(plan):
     schedule = step_schedule(LLAMA, plan, H100, 4096)
     slow, fast = run(schedule, executor="simpy"), run(schedule, executor="compiled")
@@ -42,7 +49,7 @@ def test_simpy_and_the_compiled_executor_agree_on_a_real_step(plan):
 
 
 def test_the_parts_of_a_step_sum_to_it():
-    priced = price(LLAMA, PLANS, H100, 4096)
+    priced = price(LLAMA, PLANS + SCHEDULES, H100, 4096)
     assert priced.parts.sum(axis=(1, 2)) == pytest.approx(priced.step_s, rel=1e-9)
     assert np.all(priced.low_s <= priced.step_s) and np.all(priced.step_s <= priced.high_s)
 
@@ -55,6 +62,19 @@ def test_the_bubble_of_equal_stages_is_p_minus_one_micro_batches():
     bubble = priced.parts[0, PART_IDS["bubble"]].sum()
     work = priced.parts[0].sum() - bubble
     assert bubble / work == pytest.approx(7 / 64, rel=0.15)  # the two ends make stages unequal, sends take their time
+
+
+def test_schedules_trade_memory_for_bubble_as_their_papers_say():
+    """Split backward passes shorten the bubble at 1F1B's memory; V-half and V-min hold less; GPipe holds every micro-batch."""
+    model = gpt(32, 4096, 32, vocab=1024)
+    priced = price(model, [plan.with_(pp=8, tp=1, dp=1) for plan in SCHEDULES], H100, 2048)
+    step = dict(zip((plan.schedule for plan in SCHEDULES), priced.step_s.tolist(), strict=True))
+    held = dict(zip((plan.schedule for plan in SCHEDULES), priced.memory_bytes.tolist(), strict=True))
+    assert step["zb-v"] < step["zb-h1"] < step["1f1b"]
+    assert step["gpipe"] == pytest.approx(step["1f1b"], rel=0.01)
+    assert held["v-min"] < held["v-half"] < held["zb-v"] < held["gpipe"]
+    assert held["1f1b"] == pytest.approx(held["zb-h1"], rel=0.01)
+    assert held["dualpipe"] > held["zb-v"]  # two copies of the weights
 
 
 def test_interleaving_shrinks_the_bubble():
