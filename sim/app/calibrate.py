@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,8 @@ from .output import Call, Progress, emit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..evidence.fit_files import Calibrated
+    from ..evidence.calibrate import Calibrated
+    from ..evidence.fit import GroupFit
 
 
 @command()
@@ -25,54 +25,84 @@ def calibrate(
     measured: Annotated[
         list[Path], typer.Argument(metavar="MEASURED...", help="CSV files of measured kernels, or folders of them.")
     ],
-    chip: Annotated[str, typer.Option("--chip", metavar="ID", help="The chip that they were measured on.")],
+    family: Annotated[str | None, typer.Option("--family", metavar="ID", help="All chips of it together.")] = None,
     stack: Annotated[
         str | None,
         typer.Option(
             "--stack", metavar="NAME", help="Only this one; rows that name none are its.", show_default="each"
         ),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", metavar="NAMES", help="Only these kinds of kernels, by comma.", show_default="each"),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="TEXT", help="What was measured, for the file.", show_default="the file names"),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start from the declared defaults, not from the family's values.")
+    ] = False,
 ) -> None:
     """Fit a chip's kernels."""
-    from ..catalog.calibrations import Fit
-    from ..evidence.fit_files import calibrate as fit
+    from ..evidence.calibrate import Asked, calibrate_family
+    from ..evidence.fit_files import Made
 
-    names = ", ".join(path.name for path in measured)
-    typed = shlex.join(["gambrel", *sys.argv[1:]]) if len(sys.argv) > 1 else f"gambrel calibrate {names} --chip {chip}"
+    names = [path.name for path in measured]
+    given = {"--family": family, "--stack": stack, "--kind": kind}
+    typed = [part for flag, value in given.items() if value for part in (flag, value)]
+    made = Made(
+        data or ", ".join(names),
+        date.today().isoformat(),
+        shlex.join(["gambrel", "calibrate", *names, *typed, *(["--fresh"] if fresh else [])]),
+    )
+    asked = Asked(stack, tuple(kind.split(",")) if kind else (), call.catalog, fresh)
     with Progress() as progress:
-        found = fit(
+        found = calibrate_family(
             measured,
-            chip,
-            stack=stack,
-            catalog=call.catalog,
-            made=Fit(data=data or names, date=date.today().isoformat(), command=typed),
+            family or "",
+            asked,
+            made,
             progress=lambda done, total: progress(done / max(total, 1), "groups of kernels"),
         )
-    document = {"schema": "gambrel.calibrate/1", "calibrations": [each.to_dict() for each in found]}
-    emit(call, document, screen(found))
+    emit(call, {"schema": "gambrel.calibrate/2", **found.to_dict()}, screen(found))
 
 
-def screen(found: tuple[Calibrated, ...]) -> RenderableType:
-    """Median and 90th percentile of each group: by the family's values, fitted, and on fifths that the fit did not see."""
+def screen(found: Calibrated) -> RenderableType:
+    """Errors of each group: until now, fitted, and on rows that no fit saw, chip by chip."""
     from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for fit in found.fits:
+        parts += _group(fit)
+    written = [Text(f"written: {path}") for path in found.paths]
+    return Group(*parts, *(written or [Text("nothing is written: the values stay")]))
+
+
+def _group(fit: GroupFit) -> list[RenderableType]:
     from rich.text import Text
 
     from ..report.tables import columns
 
-    parts: list[RenderableType] = []
-    for each in found:
-        parts.append(Text(f"{each.chip} under {each.stack}", style="bold"))
-        grid = columns("group", ">rows", ">family", ">fitted", ">left out", "")
-        for fit in each.fits:
-            errors = (fit.family, fit.fitted, fit.left_out_errors)
-            cells = [f"{error.median:.1%} / {error.p90:.0%}" for error in errors]
-            if fit.refused:
-                cells[1:] = ["", ""]
-            grid.add_row(fit.key, f"{fit.rows:,}", *cells, f"kept: {fit.refused}" if fit.refused else "")
-        parts.append(grid)
-        parts.append(Text(f"written: {each.path}" if each.path else "nothing is written: the family's values stay"))
-    return Group(*parts)
+    head = Text(f"{fit.key} under {fit.stack}", style="bold")
+    splits = [name for name in fit.left_out if name != "random"]
+    grid = columns("", ">rows", ">until now", ">fitted", ">left out", *(f">{name}" for name in splits))
+    for chip in fit.chips if len(fit.chips) > 1 else ():
+        grid.add_row(chip.chip, f"{chip.rows:,}", *(_said(each) for each in (chip.old, chip.fitted, chip.left_out)))
+    whole = [fit.old, fit.fitted, fit.left_out["random"], *(fit.left_out[name] for name in splits)]
+    grid.add_row("all", f"{fit.rows:,}", *(_said(each) for each in whole))
+    parts: list[RenderableType] = [head, grid]
+    width = fit.priors
+    parts.append(
+        Text(f"{len(fit.family)} values; generations within {width.generation:g}, chips within {width.chip:g}")
+    )
+    if fit.open:
+        parts.append(Text(f"these rows do not tell, and leave as they were: {', '.join(fit.open)}"))
+    if fit.refused:
+        parts.append(Text(f"kept as it was: {fit.refused}"))
+    return parts
+
+
+def _said(errors: tuple[float, ...]) -> str:
+    return f"{errors[0]:.1%} / {errors[1]:.0%}"

@@ -65,7 +65,7 @@ class Calibration(Record):
     `parameters[kind][name]`: a kernel kind of lowering/kinds.py, `kind.dtype` to override for one dtype, or
     `kind.dtype.stored`; the keys of what follows are the same.
     `residuals[kind]`: quantiles of log(measured / predicted), for intervals: p10 and p90 of all rows, and where known those of
-    a size, such as launch_p10 (sim/cost/core.py, interval).
+    a size, such as launch_p10 (sim/cost/intervals.py).
     `ranges[kind][dim]`: smallest and largest value that the data held.
     `priors[kind]`: how far, on the log, generations stand around the family's values and chips around their generation's.
     `fits[kind]`: where the values come from.

@@ -1,10 +1,12 @@
 """Kernels x Machine -> seconds, joules, intervals. Knows no model, no file, no family name."""
 
-from .core import basis, interval, joules, kernel_s, seconds, seconds_of, seconds_of_rows
-from .machine import BASES, Machine, machine
+from .core import joules, kernel_s, seconds, seconds_of, seconds_of_rows
+from .intervals import basis, interval, size_classes
+from .machine import BASES, SIZES, Machine, machine
 
 __all__ = [
     "BASES",
+    "SIZES",
     "Machine",
     "basis",
     "interval",
@@ -14,4 +16,5 @@ __all__ = [
     "seconds",
     "seconds_of",
     "seconds_of_rows",
+    "size_classes",
 ]

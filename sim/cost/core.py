@@ -1,4 +1,4 @@
-"""Kernels x Machine -> seconds, joules, intervals, basis. One compiled loop over rows; docs/cost.md."""
+"""Kernels x Machine -> seconds, joules. One compiled loop over rows; docs/cost.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..lowering.kinds import KIND_IDS, KINDS
 from .attention import decode_s, linear_s, prefill_s
 from .collectives import collective_s
 from .experts import experts_s
-from .machine import BASES, Machine, Row
+from .machine import Machine, Row
 from .matmul import matmul_s
 from .memory import gather_s, memory_s, optimizer_s
 from .power import kernel_j
@@ -130,20 +130,3 @@ def joules(kernels: Kernels, machine: Machine, times: FloatArray | None = None) 
     work[vector, 0] = 0.0  # vector operations count as busy time, not as work of the matrix units
     out: FloatArray = joules_of_rows(times, work, sent, kernels.dtype, machine)
     return out
-
-
-def interval(kernels: Kernels, machine: Machine, times: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-    """Low and high of each kernel's time [s], float64[n] each: the 10th and 90th percentile of measured over predicted
-    times of its kind, where the calibration knows them, else a factor of two either way."""
-    if times is None:
-        times = seconds(kernels, machine)
-    spread = machine.residuals[kernels.kind, kernels.dtype, kernels.stored]
-    return times * np.exp(np.minimum(spread[:, 0], 0.0)), times * np.exp(np.maximum(spread[:, 1], 0.0))
-
-
-def basis(kernels: Kernels, machine: Machine) -> NDArray[np.int8]:
-    """Index of BASES of each row, int8[n]: the calibration's, at best `extrapolated` outside the fitted ranges."""
-    limits = machine.ranges[kernels.kind]
-    inside = np.all((kernels.dims >= limits[..., 0]) & (kernels.dims <= limits[..., 1]), axis=1)
-    fitted = machine.basis[kernels.kind, kernels.dtype, kernels.stored]
-    return np.where(inside, fitted, np.maximum(fitted, BASES.index("extrapolated"))).astype(np.int8)

@@ -19,6 +19,7 @@ from .parameters import CHIP, COLUMNS, POWER, TABLES, Parameter
 FloatArray = NDArray[np.float64]
 MECHANISMS = ("tiles", "systolic", "pe_grid")
 BASES = ("measured", "calibrated", "extrapolated", "datasheet-only")
+SIZES = ("launch", "between", "large")  # of a kernel by its time over that of its launch: intervals.size_classes
 NETWORKS = ("switch", "mesh", "torus", "ring", "host")
 
 # columns of Machine.chip_values
@@ -45,8 +46,8 @@ class Machine(NamedTuple):
 
     mechanism: index of MECHANISMS. rates[F]: FLOP/s of a rank by dtype, NaN = unknown. chip_values: see the columns above.
     parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
-    power[6]: shares of the draw and what throttles. residuals[K, F, F, 2]: p10 and p90 of log(measured / predicted).
-    ranges[K, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
+    power[6]: shares of the draw and what throttles. residuals[K, F, F, 3, 2]: p10 and p90 of log(measured / predicted), by size
+    (SIZES). ranges[K, F, F, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
     """
 
     mechanism: int
@@ -192,14 +193,17 @@ def _parameters(calibration: Calibration) -> FloatArray:
 
 def _residuals(calibration: Calibration) -> FloatArray:
     formats = len(DTYPE_NAMES)
-    out = np.empty((len(KINDS), formats, formats, 2))
+    out = np.empty((len(KINDS), formats, formats, len(SIZES), 2))
     out[...] = _DEFAULT_QUANTILES
     for key in sorted(calibration.residuals, key=lambda key: key.count(".")):
         kind, (dtype, stored) = _split(calibration, key)
-        if kind in KIND_IDS:
-            quantiles = calibration.residuals[key]
-            out[KIND_IDS[kind], dtype, stored, 0] = quantiles.get("p10", _DEFAULT_QUANTILES[0])
-            out[KIND_IDS[kind], dtype, stored, 1] = quantiles.get("p90", _DEFAULT_QUANTILES[1])
+        if kind not in KIND_IDS:
+            continue
+        given = calibration.residuals[key]
+        for end, name in enumerate(("p10", "p90")):
+            every = given.get(name, _DEFAULT_QUANTILES[end])
+            for index, size in enumerate(SIZES):
+                out[KIND_IDS[kind], dtype, stored, index, end] = given.get(f"{size}_{name}", every)
     return out
 
 
@@ -215,21 +219,18 @@ def _bases(calibration: Calibration) -> NDArray[np.int8]:
 
 
 def _ranges(calibration: Calibration) -> FloatArray:
-    out = np.empty((len(KINDS), 8, 2))
+    formats = len(DTYPE_NAMES)
+    out = np.empty((len(KINDS), formats, formats, 8, 2))
     out[..., 0], out[..., 1] = -math.inf, math.inf
-    for key, limits in calibration.ranges.items():
-        if key not in KIND_IDS:
-            raise InputError(
-                f"devices/calibrations/{calibration.id}.yaml: ranges.{key} is no kernel kind. {did_you_mean(key, KIND_IDS)}"
-            )
-        kind = KINDS[KIND_IDS[key]]
-        for dim, (low, high) in limits.items():
-            if dim not in kind.dims:
+    for key in sorted(calibration.ranges, key=lambda key: key.count(".")):
+        name, (dtype, stored) = _split(calibration, key)
+        dims = KINDS[KIND_IDS[name]].dims if name in KIND_IDS else ()
+        for dim, limits in calibration.ranges[key].items():
+            if dim not in dims:
                 raise InputError(
-                    f"devices/calibrations/{calibration.id}.yaml: ranges.{key}.{dim} is no dim. "
-                    f"{did_you_mean(dim, kind.dims)}"
+                    f"devices/calibrations/{calibration.id}.yaml: ranges.{key}.{dim} is no dim. {did_you_mean(dim, dims)}"
                 )
-            out[KIND_IDS[key], kind.dims.index(dim)] = low, high
+            out[KIND_IDS[name], dtype, stored, dims.index(dim)] = limits
     return out
 
 

@@ -1,183 +1,198 @@
-"""From measured tables to the groups that are fitted, and from fits to calibration files."""
+"""Calibration files: what a fit found is merged into them, group by group; all else of a file stays as it is."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import yaml
 
-from ..catalog.calibrations import Fit
-from ..catalog.chips import Chip
-from ..catalog.files import write_whole
-from ..catalog.library import Library
+from ..catalog.files import read_yaml, write_whole
+from ..cost.parameters import TABLES
 from ..errors import InputError
-from ..lowering.kernels import DTYPE_NAMES, Kernels
-from ..lowering.kinds import KINDS
-from .context import Context
-from .fit import Group, GroupFit, fit_group, solver
-from .kernel_rows import kernels_of, launched_alone, stack_of
-from .predictions import Progress, silent
-from .rules import excluded_by
-from .tables import Skip, Table, find_tables
+from .fit import GroupFit
+from .groups import family_key
+from .joint import Errors
 
-NO_KERNELS = "nccl"  # label of the collectives that every stack without kernels of its own runs
+WAIT_S = 30.0  # for another process that is writing the same file
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """The fits of one stack on a chip; stack `any` holds what every stack shares. path: the file that was written, or None."""
+class Made(NamedTuple):
+    """What was measured, when and by which command it was fitted."""
 
-    chip: str
-    stack: str
-    fits: tuple[GroupFit, ...]
-    path: Path | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        groups = [
-            {
-                "group": fit.key,
-                "rows": fit.rows,
-                "written": not fit.refused,
-                "refused": fit.refused,
-                "family": fit.family._asdict(),
-                "fitted": fit.fitted._asdict(),
-                "left_out": fit.left_out_errors._asdict(),
-                "left_out_mean_log_family": fit.left_out_family._asdict(),
-                "left_out_mean_log": fit.left_out._asdict(),
-                "prior_width": fit.width,
-                "parameters": fit.parameters,
-            }
-            for fit in self.fits
-        ]
-        return {
-            "chip": self.chip,
-            "stack": self.stack,
-            "written": None if self.path is None else str(self.path),
-            "groups": groups,
-        }
+    data: str
+    date: str
+    command: str
 
 
-def tables_of(paths: Sequence[Path]) -> list[Table]:
-    """The kernel tables of files and folders. Raises InputError where one holds none."""
-    return [table for path in paths for table in find_tables(path, "kernels")]
+class Shelf(NamedTuple):
+    """Where files are written (below the folder's devices/calibrations), and those of the catalogue now by name: a new file
+    replaces one of another folder, so it holds all that the other held."""
+
+    folder: Path
+    known: Mapping[str, Path]
 
 
-def groups_of(tables: Sequence[Table], chip: Chip, stack: str | None, context: Context) -> dict[str, list[Group]]:
-    """Rows of a chip that count, by stack and then by kind and format. stack: only that one; rows that name none are its.
+class Entry(NamedTuple):
+    """One group of one file. basis: of the file, if it is new; drops: keys that say the same more narrowly; blocks: what
+    stands beside the parameters, by name."""
 
-    Raises InputError if no row is of the chip (and the stack).
-    """
-    out: dict[str, list[Group]] = defaultdict(list)
-    for table in tables:
-        kernels, reason = kernels_of(table)
-        hosted = launched_alone(table)
-        excluded, measured = excluded_by(table), table.measured("time_us") * 1e-6
-        devices, stacks = table.column("device"), table.column("stack")
-        members: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for index in range(len(table)):
-            label = stacks[index] or stack or ""
-            asked = stack is None or label in (stack, NO_KERNELS)
-            if (
-                asked
-                and not (reason[index] or excluded[index] or hosted[index])
-                and _is_chip(devices[index], chip, context)
-            ):
-                members[label, _key(kernels, index)].append(index)
-        for (label, key), rows in members.items():
-            named = stack_of(label, chip, context)
-            at = np.array(rows, dtype=np.intp)
-            group = Group(key, context.machine(chip, named), kernels.take(at), measured[at])
-            out["any" if label == NO_KERNELS else named.id].append(group)
-    if not out:
-        under = f" under {stack}" if stack else ""
-        raise InputError(
-            f"calibrate: no row of chip {chip.id!r}{under} that counts. Check the columns device and stack."
-        )
-    return out
+    key: str
+    parameters: dict[str, float]
+    blocks: dict[str, dict[str, Any]]
+    basis: str = "extrapolated"
+    drops: tuple[str, ...] = ()
 
 
-def _is_chip(label: str, chip: Chip, context: Context) -> bool:
-    try:
-        return context.chip(label).id == chip.id
-    except Skip:
-        return False
-
-
-def _key(kernels: Kernels, index: int) -> str:
-    kind = KINDS[int(kernels.kind[index])]
-    if kind.collective:
-        return kind.name
-    return f"{kind.name}.{DTYPE_NAMES[kernels.dtype[index]]}.{DTYPE_NAMES[kernels.stored[index]]}"
-
-
-def calibrate(
-    paths: Sequence[Path],
-    chip: str,
-    *,
-    stack: str | None = None,
-    catalog: Path | None = None,
-    made: Fit,
-    progress: Progress = silent,
-) -> tuple[Calibrated, ...]:
-    """Fit every group of a chip's measured kernels and write `<chip>--<stack>.yaml` for each stack that has a fit.
-
-    catalog: the folder that holds devices/calibrations (default: the working folder). made: what was measured, when and by
-    which command, as the file says it. A group that the fit does not serve keeps the family's values.
-    Raises InputError for a malformed table, a chip without rows, or a missing SciPy.
-    """
-    solver()
-    context = Context(Library(catalog), level="family")
-    record = context.library.chip(chip)
-    found = groups_of(tables_of(paths), record, stack, context)
-    total, done, out = sum(len(groups) for groups in found.values()), 0, []
-    for name, groups in sorted(found.items()):
-        fits = []
-        for group in sorted(groups, key=lambda group: group.key):
-            fits.append(fit_group(group))
-            done += 1
-            progress(done, total)
-        path = None
-        if any(not fit.refused for fit in fits):
-            path = (catalog or Path.cwd()) / "devices" / "calibrations" / f"{record.id}--{name}.yaml"
-            write_whole(path, text_of(record.id, name, fits, made))
-        out.append(Calibrated(record.id, name, tuple(fits), path))
-    return tuple(out)
-
-
-def text_of(chip: str, stack: str, fits: Sequence[GroupFit], made: Fit) -> str:
-    """The calibration file of the groups that were fitted."""
-    kept = [fit for fit in fits if not fit.refused]
-    document = {
-        "id": f"{chip}--{stack}",
-        "subject": chip,
-        "stack": stack,
-        "basis": "calibrated",
-        "parameters": {fit.key: {name: _short(value) for name, value in fit.parameters.items()} for fit in kept},
-        "residuals": {fit.key: {name: _short(value, 3) for name, value in fit.residuals.items()} for fit in kept},
-        "ranges": _joined_ranges(kept),
-        "fit": {"data": made.data, "date": made.date, "command": made.command},
-        "source": f"{sum(fit.rows for fit in kept)} kernels of {made.data}; robust least squares around the family's values",
-    }
-    return yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None)
-
-
-def _joined_ranges(fits: Sequence[GroupFit]) -> dict[str, dict[str, list[float]]]:
-    """Of each kind, from the least to the largest value that any of its groups held."""
-    out: dict[str, dict[str, list[float]]] = {}
+def write_family(shelf: Shelf, family: str, fits: Sequence[GroupFit], made: Made) -> list[Path]:
+    """Merge fits over a family into the files of the family, its generations and its chips; returns what was written."""
+    files: dict[tuple[str, str], list[Entry]] = {}
     for fit in fits:
-        kind = out.setdefault(fit.key.partition(".")[0], {})
-        for name, (low, high) in fit.ranges.items():
-            before = kind.get(name, [low, high])
-            kind[name] = [_short(min(before[0], low), 12), _short(max(before[1], high), 12)]
+        if fit.refused:
+            continue
+        shared = family_key(fit.key)
+        family_entry = Entry(
+            shared,
+            fit.family,
+            {
+                "residuals": fit.residuals[""],
+                "ranges": _joined([chip.ranges for chip in fit.chips]),
+                "priors": {"generation": fit.priors.generation, "chip": fit.priors.chip} if fit.local else {},
+                "fits": _fit(made, fit.rows, fit.left_out["random"]),
+            },
+            drops=(fit.key,) if shared != fit.key else (),
+        )
+        files.setdefault((family, fit.stack), []).append(family_entry)
+        for generation, values in fit.generations.items():
+            own: dict[str, dict[str, Any]] = {"residuals": fit.residuals.get(generation, {})}
+            files.setdefault((f"{family}-{generation}", fit.stack), []).append(Entry(fit.key, values, own))
+        for chip in fit.chips:
+            own = {"residuals": chip.residuals, "ranges": chip.ranges, "fits": _fit(made, chip.rows, chip.left_out)}
+            files.setdefault((chip.chip, fit.stack), []).append(Entry(fit.key, chip.values, own, "calibrated"))
+    return [merge(shelf, subject, stack, entries, made) for (subject, stack), entries in sorted(files.items())]
+
+
+def merge(shelf: Shelf, subject: str, stack: str, entries: Sequence[Entry], made: Made) -> Path:
+    """Put groups into `<subject>--<stack>.yaml`: their values that a fit may change are replaced, other keys stay.
+
+    Raises InputError for a malformed file and for one that another process holds.
+    """
+    name = f"{subject}--{stack}"
+    path = shelf.folder / "devices" / "calibrations" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _held(path):
+        under = path if path.exists() else shelf.known.get(name)
+        document = dict(read_yaml(under).data) if under else _empty(subject, stack, entries[0].basis, made)
+        for entry in entries:
+            _put(document, entry)
+        write_whole(path, text_of(document))
+    return path
+
+
+def _empty(subject: str, stack: str, basis: str, made: Made) -> dict[str, Any]:
+    return {
+        "id": f"{subject}--{stack}",
+        "subject": subject,
+        "stack": stack,
+        "basis": basis,
+        "parameters": {},
+        "source": f"robust least squares on {made.data}",
+    }
+
+
+def _put(document: dict[str, Any], entry: Entry) -> None:
+    """Replace one group of a file. Choices that were set by hand stay."""
+    choices = {parameter.name for parameter in TABLES[entry.key.partition(".")[0]] if parameter.scope == "choice"}
+    parameters = dict(document["parameters"])
+    before = {**parameters.get(entry.key, {})}
+    for key in entry.drops:
+        before |= parameters.pop(key, {})
+    kept = {name: value for name, value in before.items() if name in choices}
+    parameters[entry.key] = {**kept, **{name: short(value) for name, value in entry.parameters.items()}}
+    document["parameters"] = dict(sorted(parameters.items()))
+    for block in ("residuals", "ranges", "priors", "fits"):
+        values = dict(document.get(block, {}))
+        for key in (entry.key, *entry.drops):
+            values.pop(key, None)
+        if entry.blocks.get(block):
+            values[entry.key] = {name: _plain(value) for name, value in entry.blocks[block].items()}
+        document.pop(block, None)
+        if values:
+            document[block] = dict(sorted(values.items()))
+    document["source"] = document.pop("source")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return short(value)
+    return [short(each, 12) for each in value] if isinstance(value, tuple) else value
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """A calibration file: one line for each group."""
+    lines = []
+    for name, value in document.items():
+        if isinstance(value, dict) and value:
+            lines.append(f"{name}:\n")
+            lines += [f"  {key}: {_flow(inner)}" for key, inner in value.items()]
+        else:
+            lines.append(f"{name}: {_flow(value)}")
+    return "".join(lines)
+
+
+def _flow(value: Any) -> str:
+    """A value on one line."""
+    text: str = yaml.safe_dump(
+        _listed(value), sort_keys=False, width=10**6, default_flow_style=True, allow_unicode=True
+    )
+    return text.removesuffix("...\n")
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _fit(made: Made, rows: int, left_out: Errors) -> dict[str, Any]:
+    return {**made._asdict(), "rows": rows, "median": left_out.median, "p90": left_out.p90}
+
+
+def _joined(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """Of each dim from the least to the largest value that any of them held."""
+    out: dict[str, tuple[float, float]] = {}
+    for part in parts:
+        for name, (low, high) in part.items():
+            before = out.get(name, (low, high))
+            out[name] = (min(before[0], low), max(before[1], high))
     return out
 
 
-def _short(value: float, digits: int = 4) -> float:
+def short(value: float, digits: int = 4) -> float:
+    """Rounded to so many digits; whole numbers as such."""
     number = float(f"{value:.{digits}g}")
     return int(number) if number == int(number) else number
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Nobody else writes the file meanwhile: a lock file beside it. Raises InputError if it stays for WAIT_S."""
+    lock = path.with_name(f".{path.name}.lock")
+    for _ in range(int(WAIT_S / 0.1)):
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+            break
+        except FileExistsError:
+            time.sleep(0.1)
+    else:
+        raise InputError(
+            f"{lock}: another process has been writing {path.name} for {WAIT_S:g} s. Remove the lock if not."
+        )
+    try:
+        yield
+    finally:
+        lock.unlink()

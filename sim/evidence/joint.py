@@ -27,6 +27,7 @@ NOISE = 0.1  # errors of log time below it count by their square, those far abov
 STEP = 0.02  # of a derivative, in logs: wide enough to see past the steps that whole tiles make
 FACTOR = 12.0  # how far from where it starts a parameter without bounds may go
 FOLDS = 5
+HELD = 1e-4
 TOLD = 0.9
 Indices = NDArray[np.intp]
 
@@ -167,27 +168,31 @@ class Joint:
     def of_chip(self, at: FloatArray, index: int) -> FloatArray:
         """Logs of the free values of member `index`, deviations included."""
         out = at[: self.start.size].copy()
-        out[self.local] += at[self._generation(index)] + at[self._chip(index)]
+        out[self.local] += at[self.generation_of(index)] + at[self.chip_of(index)]
         return out
 
-    def _generation(self, index: int) -> slice:
+    def generation_of(self, index: int) -> slice:
+        """Where the deviations of the generation of member `index` stand in the vector."""
         first = self.start.size + self.local.size * self.generations.index(self.members[index].generation)
         return slice(first, first + self.local.size)
 
-    def _chip(self, index: int) -> slice:
+    def chip_of(self, index: int) -> slice:
+        """Where the deviations of member `index` itself stand in the vector."""
         first = self.start.size + self.local.size * (len(self.generations) + index)
         return slice(first, first + self.local.size)
 
     def widths(self) -> FloatArray:
-        """Prior width of each entry of the vector."""
+        """Prior width of each entry of the vector; one of 0 holds its entries where they are."""
         count = self.local.size
-        return np.concatenate(
+        widths = np.concatenate(
             (
                 np.full(self.start.size, self.priors.family),
                 np.full(count * len(self.generations), self.priors.generation),
                 np.full(count * len(self.chips), self.priors.chip),
             )
         )
+        out: FloatArray = np.maximum(widths, HELD)
+        return out
 
     def residuals(self, at: FloatArray, rows: Sequence[Indices] | None = None) -> list[FloatArray]:
         """log(measured / predicted) of the rows of each member (default: all)."""
@@ -253,8 +258,8 @@ class Joint:
                 step = STEP if own[column] + STEP <= self.high[column] else -STEP
                 ahead[column] += step
                 out[first:last, column] = (self._logs(member, ahead, task.kernels[i]) - base) / step / NOISE
-            out[first:last, self._generation(i)] = out[first:last, self.local]
-            out[first:last, self._chip(i)] = out[first:last, self.local]
+            out[first:last, self.generation_of(i)] = out[first:last, self.local]
+            out[first:last, self.chip_of(i)] = out[first:last, self.local]
             first = last
         return out
 
@@ -276,7 +281,7 @@ class Joint:
         generations: dict[str, dict[str, float]] = {}
         for index, member in enumerate(self.members):
             logs = shared.copy()
-            logs[self.local] += at[self._generation(index)]
+            logs[self.local] += at[self.generation_of(index)]
             generations[member.generation] = named(logs, self.local)
         chips = {m.chip: named(self.of_chip(at, i), self.local) for i, m in enumerate(self.members)}
         return JointFit(self.names, named(shared, everything), generations, chips)
