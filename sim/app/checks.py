@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..evidence.score import Line
+    from ..evidence.verdicts import Verdict
     from ..evidence.validate import Report
 
 LEVELS = ("fitted", "family", "datasheet")
@@ -73,11 +75,24 @@ def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
         for line in table.lines:
             if not groupings or line.grouping in groupings:
                 grid.add_row(*_cells(line))
-        parts.append(grid)
+        parts += [grid, *_one_by_one(table.verdicts)]
         reasons = [f"{count:,} skipped: {reason}" for reason, count in list(table.skipped.items())[:5]]
         parts += [Text(reason, style="dim") for reason in reasons]
     parts += [Text(f"rows written to {path}") for path in report.written]
     return Group(*parts)
+
+
+def _one_by_one(verdicts: Sequence[Verdict]) -> list[RenderableType]:
+    """Operator figures: measured, predicted, and met, missed or not answerable."""
+    from ..report.tables import columns
+
+    if not verdicts:
+        return []
+    grid = columns("device", "operator", "metric", ">measured", ">predicted", "")
+    for each in verdicts:
+        predicted = "" if each.predicted != each.predicted else f"{each.predicted:.4g}"
+        grid.add_row(each.device, each.what, each.metric, each.measured, predicted, each.verdict)
+    return [grid]
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def _power(table: Table, context: Context) -> Predictions:
     return predict_rows(table, answer, silent)
 
 
-def _campaigns(table: Table, context: Context) -> Predictions:
+def _no_floor(table: Table, context: Context) -> Predictions:
     return nothing(table, "no floor")
 
 
@@ -148,5 +148,6 @@ _FLOORS = {
     "inference": lambda table, context: inference_rows.predict(table, context, silent),
     "power": _power,
     "collectives": lambda table, context: collective_rows.predict(table, context, silent),
-    "campaigns": _campaigns,
+    "campaigns": _no_floor,
+    "operators": _no_floor,
 }

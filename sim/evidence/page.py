@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .score import Line
 from .validate import Report, TableReport
+from .verdicts import Verdict
 
 MOST_REASONS = 8
 _HEAD = """# Accuracy
@@ -34,6 +35,7 @@ def _table(table: TableReport) -> str:
     for grouping in dict.fromkeys(line.grouping for line in lines):
         if grouping in ("all", "over sources", "device", "source"):
             out.append(_grid(grouping, [line for line in lines if line.grouping == grouping]))
+    out += _verdicts(table.verdicts)
     for contrast in table.contrasts:
         out.append(f"\n{contrast.name.capitalize()}: {contrast.value:.3f} (mean of {contrast.groups:,} groups).\n")
     for title, counts in (("Not scored", table.excluded), ("Not predicted", table.skipped)):
@@ -61,6 +63,20 @@ def _grid(grouping: str, lines: Sequence[Line]) -> str:
         count = f"{line.n:,}" if line.n == line.counted else f"{line.n:,} of {line.counted:,}"
         rows.append(f"| {line.metric} | {group} | {count} | " + " | ".join(_share(share) for share in shares) + " |")
     return "\n".join(rows) + "\n"
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    """Operator figures one by one."""
+    if not verdicts:
+        return []
+    rows = [
+        f"| {v.device} | {v.what} | {v.metric} | {v.measured} | {_figure(v.predicted)} | {v.verdict} |" for v in verdicts
+    ]
+    return ["\n| device | operator | metric | measured | predicted | |\n|---|---|---|--:|--:|---|\n", *(f"{r}\n" for r in rows)]
+
+
+def _figure(value: float) -> str:
+    return "" if value != value else f"{value:.4g}"
 
 
 def _share(value: float) -> str:

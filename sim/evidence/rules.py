@@ -192,4 +192,5 @@ _RULES: dict[str, Callable[[Table], list[str]]] = {
     "power": _power,
     "collectives": _collectives,
     "campaigns": _campaigns,
+    "operators": lambda table: [""] * len(table),
 }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .predictions import Predictions
 from .rules import TRAINING_TARGETS, BoolArray, training_tiers
 from .tables import FloatArray, Table
+from .verdicts import operator_errors
 
 IntArray = NDArray[np.int64]
 
@@ -283,6 +284,17 @@ def _campaigns(table: Table, predictions: Predictions, excluded: Sequence[str]) 
     ]
 
 
+def _operators(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Errors]:
+    """Distance from the figure, or from the nearest end of the bound or range; by family and device."""
+    kept = _kept(excluded) & ~np.isnan(predictions.values["value"])
+    error = np.abs(operator_errors(table, predictions))
+    bound = np.array(table.column("bound"), dtype=object)
+    apart = {"figures": kept & (bound == "equal"), "bounds and ranges": kept & (bound != "equal")}
+    return [
+        _pick(table, name, error, rows, ("device_family", "device")) for name, rows in apart.items() if rows.any()
+    ]
+
+
 _METRICS: dict[str, Callable[[Table, Predictions, Sequence[str]], list[Errors]]] = {
     **dict.fromkeys(("gemm", "attention_prefill", "attention_decode", "moe", "collective"), _kernels),
     "training": _training,
@@ -291,4 +303,5 @@ _METRICS: dict[str, Callable[[Table, Predictions, Sequence[str]], list[Errors]]]
     "power": _power,
     "collectives": _collectives,
     "campaigns": _campaigns,
+    "operators": _operators,
 }

@@ -15,6 +15,7 @@ from . import (
     collective_rows,
     inference_rows,
     kernel_rows,
+    operator_rows,
     power_rows,
     serving_rows,
     training_rows,
@@ -26,6 +27,7 @@ from .predictions import Predictions, Progress, silent
 from .rules import excluded_by
 from .score import Line, errors_of, summarise
 from .tables import VERBS, Table, find_tables, known_tables, write_rows
+from .verdicts import Verdict, verdicts
 
 Predict = Callable[[Table, Context, Progress], Predictions]
 PREDICT: dict[str, Predict] = {
@@ -36,6 +38,7 @@ PREDICT: dict[str, Predict] = {
     "power": power_rows.predict,
     "collectives": collective_rows.predict,
     "campaigns": campaign_rows.predict,
+    "operators": operator_rows.predict,
 }
 
 
@@ -50,6 +53,7 @@ class TableReport:
     excluded: dict[str, int]
     lines: tuple[Line, ...]
     contrasts: tuple[Contrast, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def predicted(self) -> int:
@@ -82,6 +86,7 @@ class Report:
                     "excluded": table.excluded,
                     "errors": [_plain(line) for line in table.lines],
                     "contrasts": [contrast._asdict() for contrast in table.contrasts],
+                    "rows_one_by_one": [_plain(each) for each in table.verdicts],
                 }
                 for table in self.tables
             ],
@@ -96,7 +101,7 @@ class Report:
         raise KeyError((table, metric, grouping, group))
 
 
-def _plain(line: Line) -> dict[str, Any]:
+def _plain(line: Line | Verdict) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in line._asdict().items()}
 
 
@@ -155,4 +160,5 @@ def report_of(table: Table, predictions: Predictions, excluded: list[str], conte
         dict(Counter(rule for rule in excluded if rule).most_common()),
         tuple(lines),
         contrasts(table, predictions, excluded),
+        verdicts(table, predictions),
     )
