@@ -90,7 +90,13 @@ TABLE_KINDS: tuple[TableKind, ...] = (
         ("system", "device", "num_devices", "nodes", "op", "bytes"),
         ("busbw_gb_s", "time_us"),
     ),
-    TableKind("operators", "operators", ("device", "what", "metric", "bound", "value"), ("value",), ("value_high",)),
+    TableKind(
+        "operators",
+        "operators",
+        ("device", "what", "metric", "bound", "value", "value_high"),
+        ("value",),
+        ("value_high",),
+    ),
     TableKind(
         "campaigns",
         "campaigns",
