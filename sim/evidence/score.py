@@ -286,7 +286,7 @@ def _campaigns(table: Table, predictions: Predictions, excluded: Sequence[str]) 
 
 def _operators(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Errors]:
     """Distance from the figure, or from the nearest end of the bound or range; by family and device."""
-    kept = _kept(excluded) & ~np.isnan(predictions.values["value"])
+    kept = _kept(excluded)
     error = np.abs(operator_errors(table, predictions))
     bound = np.array(table.column("bound"), dtype=object)
     apart = {"figures": kept & (bound == "equal"), "bounds and ranges": kept & (bound != "equal")}
