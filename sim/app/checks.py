@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from ..evidence.score import Line
     from ..evidence.verdicts import Verdict
-    from ..evidence.validate import Report
+    from ..evidence.validate import Report, TableReport
 
 LEVELS = ("fitted", "family", "datasheet")
+SPLITS = ("random", "shapes", "device", "generation", "stack")
 
 
 @command()
@@ -34,6 +35,14 @@ def validate(
         Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
     ] = None,
     calibration: Annotated[str, typer.Option("--calibration", metavar="NAME", help=" | ".join(LEVELS))] = LEVELS[0],
+    leave_out: Annotated[
+        str | None,
+        typer.Option(
+            "--leave-out",
+            metavar="SPLIT",
+            help=f"Kernels: predict each row by a refit that has not seen it: {' | '.join(SPLITS)}.",
+        ),
+    ] = None,
     brief: Annotated[
         bool, typer.Option("--brief", metavar=" ", help="Leave out the lines of devices and sources.")
     ] = False,
@@ -47,14 +56,20 @@ def validate(
 
     if calibration not in LEVELS:
         raise InputError(f"--calibration = {calibration!r}: use one of {', '.join(LEVELS)}.")
+    if leave_out and calibration != LEVELS[0]:
+        raise InputError(
+            "--leave-out refits the calibrations: leave --calibration out. The report shows both beside it."
+        )
     library = call.library()
+    unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
     with Progress() as progress:
         report = predict_and_score(
             kind,
             path,
             rows=rows,
             context=Context(library, calibration),  # type: ignore[arg-type]
-            progress=lambda done, total: progress(done / max(total, 1), f"{kind} rows"),
+            leave_out=leave_out,
+            progress=lambda done, total: progress(done / max(total, 1), unit),
         )
     shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
     emit(call, report.to_dict(), screen(report, () if by else shown))
@@ -70,16 +85,46 @@ def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
     parts: list[Any] = []
     for table in report.tables:
         counts = f"{table.predicted:,} of {table.rows:,} rows predicted, {sum(table.excluded.values()):,} do not count"
-        parts.append(Text(f"{table.name}: {counts}", style="bold"))
+        without = f", {report.left_out} left out" if report.left_out else ""
+        parts.append(Text(f"{table.name}{without}: {counts}", style="bold"))
         grid = columns("metric", "group", ">rows", ">median", ">mean", ">90% within", ">floor median", ">floor mean")
         for line in table.lines:
-            if not groupings or line.grouping in groupings:
+            if line.n and (not groupings or line.grouping in groupings):
                 grid.add_row(*_cells(line))
         parts += [grid, *_one_by_one(table.verdicts)]
+        if table.beside:
+            parts.append(_beside(table, groupings))
+        parts += [Text(line) for line in notes(table)]
         reasons = [f"{count:,} skipped: {reason}" for reason, count in list(table.skipped.items())[:5]]
         parts += [Text(reason, style="dim") for reason in reasons]
     parts += [Text(f"rows written to {path}") for path in report.written]
     return Group(*parts)
+
+
+def notes(table: TableReport) -> list[str]:
+    """Coverage of the intervals and the groups that are behind, a line each."""
+    lines = []
+    shares = [each for each in table.coverage if each.grouping in ("all", "size")]
+    if shares:
+        listed = ", ".join(f"{each.group} {each.share:.0%} of {each.n:,}" for each in shares)
+        lines.append(f"inside the interval that is to hold 80%: {listed}")
+    for group in table.behind:
+        lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
+    return lines
+
+
+def _beside(table: TableReport, groupings: tuple[str, ...]) -> RenderableType:
+    """Median / 90th percentile of the model and of plainer answers on the rows that were left out."""
+    from ..report.tables import columns
+
+    names = list(table.beside[0].median)
+    grid = columns("left out", ">rows", *(f">{name}" for name in names))
+    for line in table.beside:
+        if not groupings or line.grouping in groupings:
+            pairs = [(line.median[name], line.p90[name]) for name in names]
+            cells = ["" if m is None or p is None else f"{m:.1%} / {p:.0%}" for m, p in pairs]
+            grid.add_row("all" if line.grouping == "all" else f"{line.grouping}: {line.group}", f"{line.n:,}", *cells)
+    return grid
 
 
 def _one_by_one(verdicts: Sequence[Verdict]) -> list[RenderableType]:

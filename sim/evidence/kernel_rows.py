@@ -57,7 +57,7 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
                 time[rows], low[rows], high[rows], names = price(lowered.take(rows), packed, context)
                 alone = rows[eager[rows]]
                 for values in (time, low, high):
-                    values[alone] += EAGER_HOST_S + 2.0 * lowered.dims[alone, 0] / packed.chip_values[MEMORY_RATE]
+                    values[alone] += host_launch_s(lowered.take(alone), packed)
                 for index, name in zip(rows, names, strict=True):
                     bases[index] = name
         except Skip as skip:
@@ -78,6 +78,12 @@ def kernels_of(table: Table) -> tuple[Kernels, list[str]]:
 def launched_alone(table: Table) -> BoolArray:
     """True where a time holds the launch by the host and the copy into a registered buffer: kernels labelled eager [n]."""
     return np.array([name.endswith("_eager") for name in table.column("kernel")], bool)
+
+
+def host_launch_s(kernels: Kernels, packed: Machine) -> FloatArray:
+    """What `launched_alone` adds to a collective: the host's launch, and the copy into the buffer and out of it [s]."""
+    added: FloatArray = EAGER_HOST_S + 2.0 * kernels.dims[:, 0] / packed.chip_values[MEMORY_RATE]
+    return added
 
 
 def stack_of(label: str, chip: Chip, context: Context) -> Stack:

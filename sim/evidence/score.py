@@ -16,6 +16,8 @@ from .tables import FloatArray, Table
 from .verdicts import operator_errors
 
 IntArray = NDArray[np.int64]
+GROUP = "group"  # the grouping of kernels by device, formats and stack
+SLOW_US = 50.0
 
 
 class Errors(NamedTuple):
@@ -116,15 +118,35 @@ def _kernels(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
     measured = table.measured("time_us")
     error = relative(predictions.values["time_us"], measured)
     kept = _kept(excluded)
-    found = [_pick(table, "time_us", error, kept, ("device", "dtype", "stack", "op", "routing"))]
+    names = kernel_groups(table)
+    headline = _pick(table, "time_us", error, kept, ("device", "dtype", "stack", "op", "routing"))
+    headline.groups[GROUP] = [names[i] for i in headline.rows]
+    found = [headline]
     if table.kind.name == "gemm" and kept.any():
         size = table.numbers("m") * table.numbers("n") * table.numbers("k")
         large = kept & (size >= np.quantile(size[kept], 0.75))
         found.append(_pick(table, "time_us, largest quarter of the shapes", error, large, ("device",)))
+    slow = kept & np.isin(names, slow_groups(names, measured, kept))
+    if slow.any():
+        found.append(_pick(table, "time_us, groups slower than 50 us (in the headline too)", error, slow, ("device",)))
     host = np.array([rule == "host-bound" for rule in excluded], bool)
     if host.any():
         found.append(_pick(table, "time_us, host-bound (apart)", error, host, ("device",)))
     return found
+
+
+def kernel_groups(table: Table) -> list[str]:
+    """Device, formats and stack of each row of a kernel table, as one label [n]."""
+    columns = [table.column(name) for name in ("device", "dtype", "kv_dtype", "stack")]
+    return [" ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
+
+
+def slow_groups(names: Sequence[str], measured: FloatArray, kept: BoolArray) -> list[str]:
+    """Groups whose rows that count all but never take less than 50 us: a host may hide behind them."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(kept):
+        members[names[index]].append(int(index))
+    return [name for name, rows in members.items() if np.quantile(measured[rows], 0.02) > SLOW_US]
 
 
 def training_target(table: Table, predictions: Predictions) -> FloatArray:
@@ -290,9 +312,7 @@ def _operators(table: Table, predictions: Predictions, excluded: Sequence[str]) 
     error = np.abs(operator_errors(table, predictions))
     bound = np.array(table.column("bound"), dtype=object)
     apart = {"figures": kept & (bound == "equal"), "bounds and ranges": kept & (bound != "equal")}
-    return [
-        _pick(table, name, error, rows, ("device_family", "device")) for name, rows in apart.items() if rows.any()
-    ]
+    return [_pick(table, name, error, rows, ("device_family", "device")) for name, rows in apart.items() if rows.any()]
 
 
 _METRICS: dict[str, Callable[[Table, Predictions, Sequence[str]], list[Errors]]] = {

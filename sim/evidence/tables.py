@@ -264,7 +264,7 @@ def recognise(header: Sequence[str], place: str) -> TableKind:
     names = set(header)
     whole = [kind for kind in TABLE_KINDS if names.issuperset(kind.needs)]
     if whole:
-        return max(whole, key=lambda kind: len(kind.needs))
+        return max(reversed(whole), key=lambda kind: len(kind.needs))
     nearest = max(TABLE_KINDS, key=lambda kind: len(names & set(kind.needs)) / len(kind.needs))
     missing = next(column for column in nearest.needs if column not in names)
     raise UnknownTable(

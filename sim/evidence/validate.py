@@ -20,12 +20,17 @@ from . import (
     serving_rows,
     training_rows,
 )
+from .bars import Behind, behind
+from .beside import Beside, beside
 from .context import Context
 from .contrasts import Contrast, contrasts
+from .coverage import Coverage, coverage
 from .floors import floor_errors
+from .leave_out import leave_out as predict_left_out
+from .limits import scored_by
 from .predictions import Predictions, Progress, silent
-from .rules import excluded_by
 from .score import Line, errors_of, summarise
+from .splits import check_split
 from .tables import VERBS, Table, find_tables, known_tables, write_rows
 from .verdicts import Verdict, verdicts
 
@@ -44,7 +49,11 @@ PREDICT: dict[str, Predict] = {
 
 @dataclass(frozen=True)
 class TableReport:
-    """One table: how many rows, which were skipped and excluded and why, and the error statistics."""
+    """One table: how many rows, which were skipped and excluded and why, and the error statistics.
+
+    coverage: of the intervals; behind: groups of kernels that are far worse than their table may be; beside: what plainer
+    answers reach on the rows that a refit left out.
+    """
 
     name: str
     kind: str
@@ -54,6 +63,9 @@ class TableReport:
     lines: tuple[Line, ...]
     contrasts: tuple[Contrast, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    behind: tuple[Behind, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def predicted(self) -> int:
@@ -62,12 +74,14 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `validate` says of one verb. tables: one each; rows: the files that were written; level: calibrations used."""
+    """What `validate` says of one verb. tables: one each; written: the files of rows; level: calibrations used; left_out: the
+    split whose refits predicted, or None."""
 
     verb: str
     level: str
     tables: tuple[TableReport, ...]
     written: tuple[str, ...] = ()
+    left_out: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
@@ -75,6 +89,7 @@ class Report:
             "schema": "gambrel.validate/1",
             "verb": self.verb,
             "calibration": self.level,
+            "left_out": self.left_out,
             "written": list(self.written),
             "tables": [
                 {
@@ -87,6 +102,9 @@ class Report:
                     "errors": [_plain(line) for line in table.lines],
                     "contrasts": [contrast._asdict() for contrast in table.contrasts],
                     "rows_one_by_one": [_plain(each) for each in table.verdicts],
+                    "coverage": [each._asdict() for each in table.coverage],
+                    "behind": [each._asdict() for each in table.behind],
+                    "beside": [each._asdict() for each in table.beside],
                 }
                 for table in self.tables
             ],
@@ -111,28 +129,36 @@ def validate(
     *,
     rows: Path | None = None,
     context: Context | None = None,
+    leave_out: str | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Predict and score the tables of a verb in a file or folder, and write the rows to `rows` if it is given.
 
-    verb: one of VERBS. path None: the tables that the catalogue ships. Several tables are written into a
-    folder, one file each, of the same names.
-    Raises InputError for an unknown verb, a malformed table, or a path that holds no table of the verb.
+    verb: one of VERBS. path None: the tables that the catalogue ships. Several tables are written into a folder, one file
+    each, of the same names. leave_out: a split of splits.OF_KERNELS: refits that have not seen a row predict it.
+    Raises InputError for an unknown verb or split, a malformed table, or a path that holds no table of the verb.
     """
     if verb not in PREDICT:
         raise InputError(f"validate {verb}: not a kind of measurement. Use one of {', '.join(VERBS)}.")
+    if leave_out is not None:
+        check_split(verb, leave_out)
     context = context or Context()
     tables = find_tables(path, verb) if path is not None else shipped_tables(context.library, verb)
     reports, written = [], []
     for table in tables:
-        predictions = PREDICT[verb](table.configuration(), context, progress)
-        excluded = excluded_by(table)
-        reports.append(report_of(table, predictions, excluded, context))
+        excluded = scored_by(table, context)
+        plainer: tuple[Beside, ...] = ()
+        if leave_out is None:
+            predictions = PREDICT[verb](table.configuration(), context, progress)
+        else:
+            found = predict_left_out(table, leave_out, excluded, context, progress)
+            predictions, plainer = found.predictions, beside(table, found, excluded, context)
+        reports.append(report_of(table, predictions, excluded, context, plainer))
         if rows is not None:
             target = rows / Path(table.path).name if path is None or path.is_dir() else rows
             write_rows(target, table, predictions.columns(excluded))
             written.append(str(target))
-    return Report(verb, context.level, tuple(reports), tuple(written))
+    return Report(verb, context.level, tuple(reports), tuple(written), leave_out)
 
 
 def shipped_tables(library: Library, verb: str) -> list[Table]:
@@ -145,8 +171,10 @@ def shipped_tables(library: Library, verb: str) -> list[Table]:
     raise InputError(f"validate {verb}: the catalogue ships no such table. Give a PATH.")
 
 
-def report_of(table: Table, predictions: Predictions, excluded: list[str], context: Context) -> TableReport:
-    """Statistics of one predicted table."""
+def report_of(
+    table: Table, predictions: Predictions, excluded: list[str], context: Context, plainer: tuple[Beside, ...] = ()
+) -> TableReport:
+    """Statistics of one predicted table; plainer: what other answers reach on its rows."""
     name = Path(table.path).stem
     lines: list[Line] = []
     floors = floor_errors(table, excluded, context)
@@ -161,4 +189,7 @@ def report_of(table: Table, predictions: Predictions, excluded: list[str], conte
         tuple(lines),
         contrasts(table, predictions, excluded),
         verdicts(table, predictions),
+        coverage(table, predictions, excluded, context),
+        behind(table.kind.name, lines),
+        plainer,
     )

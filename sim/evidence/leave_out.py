@@ -1,0 +1,243 @@
+"""`--leave-out`: refits the kernels without some of the measured rows and predicts those by values that have not seen them.
+
+A refit takes one kind and format under one stack, on all its chips together (joint.py), from the declared starts.
+Left out a stack, its rows are priced as another stack with rows of the same format is, else by the values of no stack.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..catalog.calibrations import Stack
+from ..catalog.chips import Chip
+from ..cost import BASES, Machine, interval
+from ..cost.parameters import TABLES
+from ..errors import UnknownFigure
+from ..lowering.kernels import Kernels
+from ..lowering.kinds import KINDS
+from .context import Context, Level
+from .fit import LEAST_ROWS, good_start
+from .groups import key_of
+from .joint import Indices, Joint, JointFit, Member, solver
+from .kernel_rows import host_launch_s, kernels_of, launched_alone, stack_of
+from .predictions import Predictions, Progress
+from .rules import BoolArray
+from .splits import Labels, split_labels
+from .tables import FloatArray, Skip, Table
+
+SEEN = "every refit has seen the row"
+ALONE = "nothing else of its kind, format and stack is measured"
+_INTERVALS: dict[str, Level] = {
+    "random": "fitted",
+    "shapes": "fitted",
+}  # of a device that is not measured: the family's
+
+
+class LeftOut(NamedTuple):
+    """Predictions of the rows that a refit left out; beside: what plainer answers say of them [us], by name; labels: which
+    refit left a row out."""
+
+    predictions: Predictions
+    family_us: FloatArray
+    labels: Labels
+
+
+class _Group(NamedTuple):
+    """Rows of one kind and format under one stack. rows: row numbers by chip id."""
+
+    key: str
+    stack: str
+    rows: dict[str, Indices]
+
+
+class _Fitted(NamedTuple):
+    """Values of a refit, and of which group."""
+
+    group: _Group
+    fit: JointFit
+
+
+def leave_out(table: Table, split: str, excluded: Sequence[str], context: Context, progress: Progress) -> LeftOut:
+    """Predict the rows of a table of kernels by refits that have not seen them. Needs SciPy.
+
+    split: one of splits.OF_KERNELS; excluded: the rule that takes a row out of the score: no refit uses such a row, but for
+    those that are scored apart. Raises InputError if SciPy is not installed.
+    """
+    solver()
+    return _Refits(table, split, excluded, context).predict(progress)
+
+
+class _Refits:
+    """The table as kernels, its groups, and what has been predicted so far."""
+
+    def __init__(self, table: Table, split: str, excluded: Sequence[str], context: Context) -> None:
+        self.context, self.split = context, split
+        self.shared = Context(context.library, "shared")
+        self.plain = Context(context.library, "datasheet")
+        self.spread = Context(context.library, _INTERVALS.get(split, "family"))
+        self.kernels, self.reason = kernels_of(table)
+        self.measured_s = table.measured("time_us") * 1e-6
+        self.alone = launched_alone(table)
+        self.usable = usable_rows(table, excluded)
+        self.labels = split_labels(table, self.kernels, split, context)
+        self.chips: dict[str, Chip] = {}
+        self.groups = self._groups(table)
+        n = len(table)
+        self.time, self.low, self.high, self.family = (np.full(n, math.nan) for _ in range(4))
+        self.fits: dict[tuple[str, str], _Fitted | None] = {}
+
+    def _groups(self, table: Table) -> list[_Group]:
+        found: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        columns = zip(table.column("device"), table.column("stack"), strict=True)
+        for index, (device, stack) in enumerate(columns):
+            if self.reason[index]:
+                continue
+            try:
+                chip = self.context.chip(device)
+            except Skip as skip:
+                self.reason[index] = str(skip)
+                continue
+            self.chips[chip.id] = chip
+            if self.labels[index]:
+                self.reason[index] = ALONE  # until a refit has answered
+            else:
+                self.reason[index] = SEEN
+            found[key_of(self.kernels, index), stack][chip.id].append(index)
+        return [
+            _Group(key, stack, {chip: np.array(rows, dtype=np.intp) for chip, rows in sorted(chips.items())})
+            for (key, stack), chips in sorted(found.items())
+        ]
+
+    def predict(self, progress: Progress) -> LeftOut:
+        answer = self._without_stack if self.split == "stack" else self._without_labels
+        for done, group in enumerate(self.groups):
+            progress(done, len(self.groups))
+            answer(group)
+        progress(len(self.groups), len(self.groups))
+        predictions = Predictions(
+            {"time_us": self.time * 1e6},
+            tuple(self.reason),
+            self.low * 1e6,
+            self.high * 1e6,
+            tuple("" if reason else "extrapolated" if self.split != "random" else BASES[1] for reason in self.reason),
+        )
+        return LeftOut(predictions, self.family * 1e6, self.labels)
+
+    def _without_labels(self, group: _Group) -> None:
+        """A refit for each label of the group: the rows of the label by what is left."""
+        whole = self._joint(group)
+        if whole is None:
+            return
+        joint, chips = whole
+        start = joint.fit()
+        for label in sorted({self.labels[i] for rows in group.rows.values() for i in rows} - {""}):
+            kept = [np.flatnonzero(self.labels[self._fitted_rows(group, chip)] != label) for chip in chips]
+            if sum(rows.size for rows in kept) < LEAST_ROWS:
+                continue
+            fit = joint.result(joint.fit(kept, start))
+            for chip, rows in group.rows.items():
+                self._price(rows[self.labels[rows] == label], chip, group.stack, _Fitted(group, fit))
+
+    def _without_stack(self, group: _Group) -> None:
+        """The rows of a group by the values of another stack that has rows of the same kind and format."""
+        others = [other for other in self.groups if other.key == group.key and other.stack != group.stack]
+        others.sort(key=lambda other: -sum(self._fitted_rows(other, chip).size for chip in other.rows))
+        source = next((fitted for other in others if (fitted := self._fit(other)) is not None), None)
+        for chip, rows in group.rows.items():
+            if source is None:
+                self._price(rows, chip, group.stack, None)
+            else:
+                self._price(rows, chip, source.group.stack, source)
+
+    def _fit(self, group: _Group) -> _Fitted | None:
+        name = (group.key, group.stack)
+        if name not in self.fits:
+            whole = self._joint(group)
+            self.fits[name] = None if whole is None else _Fitted(group, whole[0].result(whole[0].fit()))
+        return self.fits[name]
+
+    def _fitted_rows(self, group: _Group, chip: str) -> Indices:
+        rows = group.rows[chip]
+        return rows[self.usable[rows] & ~self.alone[rows]]
+
+    def _joint(self, group: _Group) -> tuple[Joint, list[str]] | None:
+        """The group's rows that may be fitted, and their chips; None where they are too few."""
+        chips = [chip for chip in group.rows if self._fitted_rows(group, chip).size]
+        if sum(self._fitted_rows(group, chip).size for chip in chips) < LEAST_ROWS:
+            return None
+        members = []
+        for chip in chips:
+            rows = self._fitted_rows(group, chip)
+            packed = self._machine(self.shared, chip, group.stack)
+            kernels = self.kernels.take(rows)
+            members.append(Member(chip, self.chips[chip].generation, packed, kernels, self.measured_s[rows]))
+        table = TABLES[group.key.partition(".")[0]]
+        cell = members[0].machine.parameters[_cell(members[0].kernels)]
+        values = {parameter.name: float(value) for parameter, value in zip(table, cell, strict=False)}
+        return Joint(members, start=good_start(values, table, fresh=True)), chips
+
+    def _machine(self, context: Context, chip: str, stack: str) -> Machine:
+        record = self.chips[chip]
+        return context.machine(record, self._stack(record, stack, context))
+
+    def _stack(self, chip: Chip, label: str, context: Context) -> Stack:
+        return stack_of(label, chip, context)
+
+    def _price(self, rows: Indices, chip: str, stack: str, fitted: _Fitted | None) -> None:
+        """Seconds, interval and the family's answer of rows of a chip, by a refit or by the values of no stack."""
+        if not rows.size:
+            return
+        kernels = self.kernels.take(rows)
+        try:
+            base = self._machine(self.shared if fitted else self.plain, chip, stack)
+            spread = self._machine(self.spread if fitted else self.plain, chip, stack).residuals
+            host = np.where(self.alone[rows], host_launch_s(kernels, base), 0.0)
+            packed = base._replace(residuals=spread)
+            shared = packed
+            if fitted is not None:
+                shared = _with(packed, kernels, fitted.fit.family)
+                packed = _with(packed, kernels, _values(fitted.fit, self.chips[chip]))
+            times = self.context.seconds(kernels, packed)
+            low, high = interval(kernels, packed, times)
+            family = self.context.seconds(kernels, shared)
+        except UnknownFigure as error:
+            self._mark(rows, f"{error.key} is unknown")
+            return
+        for out, values in ((self.time, times), (self.low, low), (self.high, high), (self.family, family)):
+            out[rows] = values + host
+        self._mark(rows, "")
+
+    def _mark(self, rows: Indices, reason: str) -> None:
+        for index in rows:
+            self.reason[index] = reason
+
+
+def usable_rows(table: Table, excluded: Sequence[str]) -> BoolArray:
+    """Rows that a refit or an interpolation may see: measured, and scored, if only apart [n]."""
+    counts = np.array([rule in ("", "host-bound") for rule in excluded], bool)
+    return counts & (table.measured("time_us") > 0.0)
+
+
+def _cell(kernels: Kernels) -> tuple[int, int, int]:
+    return int(kernels.kind[0]), int(kernels.dtype[0]), int(kernels.stored[0])
+
+
+def _values(fit: JointFit, chip: Chip) -> dict[str, float]:
+    """A chip's values: the family's, overridden by its generation's and by its own where the refit has seen these."""
+    return {**fit.family, **fit.generations.get(chip.generation, {}), **fit.chips.get(chip.id, {})}
+
+
+def _with(packed: Machine, kernels: Kernels, values: dict[str, float]) -> Machine:
+    """The machine with these parameters of the kernels' kind and format."""
+    kind, dtype, stored = _cell(kernels)
+    parameters = packed.parameters.copy()
+    names = [parameter.name for parameter in TABLES[KINDS[kind].name]]
+    cells = parameters[kind] if KINDS[kind].collective else parameters[kind, dtype, stored]
+    for name, value in values.items():
+        cells[..., names.index(name)] = value
+    return packed._replace(parameters=parameters)
