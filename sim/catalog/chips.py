@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -73,6 +73,7 @@ class Power(Record):
     """Limits and draws of the module; `idle_w` null: the family's share of the limit."""
 
     tdp_w: Positive | None = None
+    cap_w: Positive | None = Field(None, description="limit that the operator sets below tdp_w; null: none")
     idle_w: Positive | None = None
     server_w: Positive | None = Field(None, description="provisioned for one whole server of the usual size")
     source: Text
@@ -109,6 +110,34 @@ class Chip(Record):
             if rate is not None:
                 return rate
         raise UnknownFigure(f"chip.matrix.{dtype}_flops_per_s ({self.id})")
+
+    def clocked(self, factor: float) -> Chip:
+        """The chip whose units run at so many times the clock: every peak of matrix, vector and SRAM goes with it."""
+        clock_hz = None if self.matrix.clock_hz is None else self.matrix.clock_hz * factor
+        return self.with_(
+            matrix={**_rates_times(self.matrix, factor), "clock_hz": clock_hz},
+            vector=self.vector and _rates_times(self.vector, factor),
+            sram=self.sram and _rates_times(self.sram, factor),
+        )
+
+    def resized(self, units: int) -> Chip:
+        """The chip with so many matrix units at the same clock: its peaks go with their number.
+
+        Raises UnknownFigure if the catalogue does not know how many there are.
+        """
+        if self.matrix.units is None:
+            raise UnknownFigure(f"chip.matrix.units ({self.id})", "Change the peaks instead.")
+        factor = units / self.matrix.units
+        return self.with_(
+            matrix={**_rates_times(self.matrix, factor), "units": units},
+            vector=self.vector and _rates_times(self.vector, factor),
+        )
+
+
+def _rates_times(block: Record, factor: float) -> dict[str, Any]:
+    """The fields of a block, with every rate times a factor."""
+    fields = block.model_dump()
+    return {key: value * factor if key.endswith("_per_s") and value else value for key, value in fields.items()}
 
 
 _WIDER = {

@@ -1,6 +1,6 @@
 """Kernels x Machine -> seconds, joules, intervals. Knows no model, no file, no family name."""
 
-from .core import joules, kernel_s, seconds, seconds_of, seconds_of_rows
+from .core import clock, joules, kernel_s, seconds, seconds_of, seconds_of_rows
 from .intervals import basis, interval, size_classes
 from .machine import BASES, SIZES, Machine, machine
 
@@ -9,6 +9,7 @@ __all__ = [
     "SIZES",
     "Machine",
     "basis",
+    "clock",
     "interval",
     "joules",
     "kernel_s",

@@ -14,10 +14,10 @@ from ..lowering.kinds import KIND_IDS, KINDS
 from .attention import decode_s, linear_s, prefill_s
 from .collectives import collective_s
 from .experts import experts_s
-from .machine import Machine, Row
+from .machine import LIMIT_W, Machine, Row
 from .matmul import matmul_s
 from .memory import gather_s, memory_s, optimizer_s
-from .power import kernel_j
+from .power import at_clock, clock_share, draw_w
 
 FloatArray = NDArray[np.float64]
 Ids = NDArray[np.int16]
@@ -78,14 +78,13 @@ def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machin
 
 
 @jit
-def joules_of_rows(seconds: FloatArray, work: FloatArray, sent: FloatArray, dtype: Ids, machine: Machine) -> FloatArray:
-    """Energy of each row [J]; work[n, 2]: flops and bytes, sent[n]: bytes over links."""
+def draw_of_rows(seconds: FloatArray, work: FloatArray, dtype: Ids, machine: Machine) -> FloatArray:
+    """Draw of a rank during each row, at its full clock [W]; work[n, 3]: flops, bytes of memory, bytes over links."""
     out = np.empty(seconds.size)
     for i in range(seconds.size):
         rate = machine.rates[dtype[i]]
-        rate = rate if rate > 0.0 else 1.0
-        done = (work[i, 0], work[i, 1], sent[i])
-        out[i] = kernel_j(seconds[i], done, rate, machine.power, machine.chip_values, machine.levels)
+        done = (work[i, 0], work[i, 1], work[i, 2])
+        out[i] = draw_w(max(seconds[i], 1e-12), done, rate if rate > 0.0 else 1.0, machine.power, machine.chip_values)
     return out
 
 
@@ -94,10 +93,28 @@ def seconds(kernels: Kernels, machine: Machine) -> FloatArray:
 
     Raises UnknownFigure, naming the key, if a row needs a rate that the chip leaves null. Source: docs/cost.md.
     """
+    out = _full_clock_s(kernels, machine)
+    if machine.clock == 1.0:
+        return out
+    slow = seconds_of_rows(kernels.kind, kernels.dtype, kernels.stored, kernels.dims, at_clock(machine, machine.clock))
+    stretch = (1.0 / clock(kernels, machine, out) - 1.0) / (1.0 / machine.clock - 1.0)
+    return out + np.maximum(slow - out, 0.0) * stretch
+
+
+def _full_clock_s(kernels: Kernels, machine: Machine) -> FloatArray:
     out: FloatArray = seconds_of_rows(kernels.kind, kernels.dtype, kernels.stored, kernels.dims, machine)
     if out.size and not math.isfinite(float(out.sum())):
         _raise_unknown(kernels, out)
     return out
+
+
+def clock(kernels: Kernels, machine: Machine, full_s: FloatArray | None = None) -> FloatArray:
+    """Clock at which each kernel stays within the power limit, over the full clock, float64[n]. full_s: its seconds at full
+    clock, if they are at hand."""
+    if machine.clock == 1.0:
+        return np.ones(len(kernels))
+    full_s = _full_clock_s(kernels, machine) if full_s is None else full_s
+    return clock_share(_draw_w(kernels, machine, full_s), machine.chip_values)
 
 
 def _raise_unknown(kernels: Kernels, out: FloatArray) -> None:
@@ -114,8 +131,10 @@ def seconds_of(kind: str, *dims: float, machine: Machine, dtype: str = "bf16", s
     """Time of one kernel [s] by names and dims, for tests and explanations."""
     row = np.zeros((1, 8))
     row[0, : len(dims)] = dims
-    ids = [np.array([value], np.int16) for value in (KIND_IDS[kind], DTYPE_IDS[dtype], DTYPE_IDS[stored or dtype])]
-    return float(seconds_of_rows(ids[0], ids[1], ids[2], row, machine)[0])
+    ids = [np.array([value], np.int16) for value in (KIND_IDS[kind], DTYPE_IDS[dtype], DTYPE_IDS[stored or dtype], 0)]
+    place = np.zeros(1, np.int32)
+    one = Kernels(ids[0], ids[1], ids[2], row, np.ones(1), ids[3], ids[3], place, place, ids[3])
+    return float(seconds(one, machine)[0])
 
 
 def joules(kernels: Kernels, machine: Machine, times: FloatArray | None = None) -> FloatArray:
@@ -123,10 +142,15 @@ def joules(kernels: Kernels, machine: Machine, times: FloatArray | None = None) 
     they are at hand. Source: docs/cost.md, power."""
     if times is None:
         times = seconds(kernels, machine)
-    collective = kernels.kind >= ALL_REDUCE
-    sent = np.where(collective, kernels.dims[:, 0], 0.0)
-    work = np.stack((kernels.flops(), kernels.bytes()), axis=1)
+    full_s = times if machine.clock == 1.0 else _full_clock_s(kernels, machine)
+    out: FloatArray = times * np.minimum(_draw_w(kernels, machine, full_s), machine.chip_values[LIMIT_W])
+    return out
+
+
+def _draw_w(kernels: Kernels, machine: Machine, full_s: FloatArray) -> FloatArray:
+    sent = np.where(kernels.kind >= ALL_REDUCE, kernels.dims[:, 0], 0.0)
+    work = np.stack((kernels.flops(), kernels.bytes(), sent), axis=1)
     vector = ~np.array([kind.dtyped for kind in KINDS])[kernels.kind]
-    work[vector, 0] = 0.0  # vector operations count as busy time, not as work of the matrix units
-    out: FloatArray = joules_of_rows(times, work, sent, kernels.dtype, machine)
+    work[vector, 0] = 0.0  # vector operations are no work of the matrix units
+    out: FloatArray = draw_of_rows(full_s, work, kernels.dtype, machine)
     return out

@@ -24,8 +24,8 @@ NETWORKS = ("switch", "mesh", "torus", "ring", "host")
 
 # columns of Machine.chip_values
 UNITS, ARRAY, CLOCK_HZ, SRAM_BYTES, SRAM_RATE, MEMORY_BYTES, MEMORY_RATE, VECTOR_RATE, EXP_RATE = range(9)
-HOST_RATE, HOST_LATENCY, IDLE_W, TDP_W, FULL_W, PEAK_RATE = range(9, 15)
-CHIP_COLUMNS = 15
+HOST_RATE, HOST_LATENCY, IDLE_W, WAIT_W, LIMIT_W, TDP_W, PEAK_RATE = range(9, 16)
+CHIP_COLUMNS = 16
 # columns of Machine.levels; a torus is one level for each axis, levels of one tier have the same TIER
 RANKS, BYTES_PER_S, LATENCY_S, NETWORK, REDUCES, OVERSUBSCRIPTION, WRAP, TIER, DOMAIN = range(9)
 LEVEL_COLUMNS = 9
@@ -46,7 +46,8 @@ class Machine(NamedTuple):
 
     mechanism: index of MECHANISMS. rates[F]: FLOP/s of a rank by dtype, NaN = unknown. chip_values: see the columns above.
     parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
-    power[6]: shares of the draw and what throttles. residuals[K, F, F, 3, 2]: p10 and p90 of log(measured / predicted), by size
+    power[5]: parameters of the draw. clock: what a power cap leaves of the clock to a kernel that draws the most; rates and
+    chip_values hold at 1 (section 7). residuals[K, F, F, 3, 2]: p10 and p90 of log(measured / predicted), by size
     (SIZES). ranges[K, F, F, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
     """
 
@@ -56,6 +57,7 @@ class Machine(NamedTuple):
     parameters: FloatArray
     levels: FloatArray
     power: FloatArray
+    clock: float
     residuals: FloatArray
     ranges: FloatArray
     basis: NDArray[np.int8]
@@ -67,17 +69,16 @@ def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Clust
     given = _group(calibration, "chip", CHIP)
     power = _group(calibration, "power", POWER)
     values = _chip_values(chip, family, given, power)
-    rates = _rates(chip)
-    slow = _throttle(values, power)
-    rates *= slow
-    values[CLOCK_HZ] *= slow
+    held = _held_clock(values, power)
+    values[CLOCK_HZ] *= held
     return Machine(
         mechanism=MECHANISMS.index(family.mechanism),
-        rates=rates,
+        rates=_rates(chip) * held,
         chip_values=values,
         parameters=parameters,
         levels=_levels(chip, family, cluster, values[MEMORY_RATE]),
         power=power,
+        clock=_clock_share(values[LIMIT_W], values[TDP_W], values[IDLE_W]),
         residuals=_residuals(calibration),
         ranges=_ranges(calibration),
         basis=_bases(calibration),
@@ -128,21 +129,41 @@ def _chip_values(chip: Chip, family: Family, given: FloatArray, power: FloatArra
     host = chip.host
     values[HOST_RATE] = ((host.bandwidth_bytes_per_s if host else None) or math.nan) / ranks
     values[HOST_LATENCY] = (host.latency_s if host else None) or family.scale_up_latency_s
-    tdp = chip.power.tdp_w
-    values[TDP_W] = math.nan if tdp is None else tdp / ranks
-    values[IDLE_W] = (chip.power.idle_w or (math.nan if tdp is None else family.idle_share * tdp)) / ranks
-    values[FULL_W] = power[4] / ranks if power[4] > 0.0 else values[TDP_W]
     values[PEAK_RATE] = peak / ranks
+    values[IDLE_W : TDP_W + 1] = np.array(_watts(chip, family, power)) / ranks
     return values
 
 
-def _throttle(values: FloatArray, power: FloatArray) -> float:
-    """Clock under the power limit over the printed clock: dynamic power goes with its square (docs/cost.md, power)."""
-    idle, limit = values[IDLE_W], values[TDP_W]
-    full = max(values[FULL_W], idle + power[5] * 1e-12 * values[PEAK_RATE])
-    if not limit < full:  # also when either is unknown
+def _watts(chip: Chip, family: Family, power: FloatArray) -> tuple[float, float, float, float]:
+    """Idle, waiting within a job, the limit, and the limit without a cap [W]; NaN where the datasheet gives no limit.
+
+    Raises InputError for a cap that leaves nothing to compute with or is none.
+    """
+    tdp, cap = chip.power.tdp_w, chip.power.cap_w
+    if tdp is None:
+        if cap is not None:
+            raise InputError(f"power cap = {cap:g} W: chip.power.tdp_w of {chip.id} is unknown. Leave the cap out.")
+        return chip.power.idle_w or math.nan, math.nan, math.nan, math.nan
+    idle = chip.power.idle_w or family.idle_share * tdp
+    if cap is not None and not idle < cap <= tdp:
+        raise InputError(
+            f"power cap = {cap:g} W: {chip.id} draws {idle:g} W idle and at most {tdp:g} W. Use a cap between them."
+        )
+    limit = tdp if cap is None else cap
+    return idle, min(max(idle, power[0] * tdp), limit), limit, tdp
+
+
+def _clock_share(limit_w: float, drawn_w: float, idle_w: float) -> float:
+    """Clock at which a kernel that would draw so much keeps the limit: what is drawn above idle goes with its square."""
+    if not limit_w < drawn_w:  # also when either is unknown
         return 1.0
-    return float(math.sqrt(max(limit - idle, 1e-9) / (full - idle)))
+    return float(math.sqrt((limit_w - idle_w) / (drawn_w - idle_w)))
+
+
+def _held_clock(values: FloatArray, power: FloatArray) -> float:
+    """Clock that long products hold under the chip's own limit, over the printed one."""
+    idle = values[IDLE_W]
+    return _clock_share(values[TDP_W], idle + power[4] * 1e-12 * values[PEAK_RATE], idle)
 
 
 def _group(calibration: Calibration, key: str, table: tuple[Parameter, ...]) -> FloatArray:

@@ -17,7 +17,7 @@ from .. import cost
 from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
-from ..cost.machine import IDLE_W
+from ..cost.machine import WAIT_W
 from ..lowering.kernels import Kernels
 from ..serving.lowered import Lowered
 from ..serving.settings import as_served, kv_blocks, resolved
@@ -97,7 +97,7 @@ class Replica:
         return max(device, floor) + stack.step_host_s + stack.sequence_host_s * self.share(sequences)
 
     def decode_j(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
-        """Energy of that step on one rank [J]: of its kernels, and idle for the rest. NaN: the power limit is unknown."""
+        """Energy of that step on one rank [J]: of its kernels, and of waiting for the rest. NaN: the power limit is unknown."""
         look = _columns(self.share(sequences), kv_tokens)
         busy = [
             self._shared(lowered, sequences + prompt_tokens, sequences) + float(lowered.decode_s(*look)[0])
@@ -124,7 +124,7 @@ class Replica:
         return trunk if self.model.encoder_only else trunk + float(lowered.logits_s(np.array([float(sampled)]))[0])
 
     def _with_idle(self, busy: list[float], seconds: float) -> float:
-        return busy[0] + max(0.0, seconds - busy[1]) * float(self.machine.chip_values[IDLE_W])
+        return busy[0] + max(0.0, seconds - busy[1]) * float(self.machine.chip_values[WAIT_W])
 
     def share(self, sequences: float) -> float:
         """Sequences of the fullest attention-data-parallel rank."""

@@ -17,7 +17,7 @@ from .. import cost
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
-from ..cost.machine import IDLE_W
+from ..cost.machine import WAIT_W
 from ..engine.pipeline_blocks import DUAL, LINE, RULES, VEE, block_pipeline, chunks_of
 from ..engine.pipeline_tables import one_f_one_b_many
 from ..lowering import EMBEDDING, HEAD, PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, layers_on_stages, units
@@ -252,10 +252,10 @@ def _ratio(sums: _Sums, spent: FloatArray, bound: FloatArray, alone: FloatArray)
 
 
 def _joules(rows: Kernels, machine: cost.Machine, alone: FloatArray, sums: _Sums, step: FloatArray) -> FloatArray:
-    """Of one rank in one step: its kernels, and the idle draw while it waits."""
+    """Of one rank in one step: its kernels, and what it draws while it waits."""
     busy = sums.per_plan(cost.joules(rows, machine, alone) * rows.count)
     waits = np.maximum(step - sums.per_plan(alone * rows.count), 0.0)
-    return np.asarray(busy + waits * machine.chip_values[IDLE_W])
+    return np.asarray(busy + waits * machine.chip_values[WAIT_W])
 
 
 def _basis(rows: Kernels, machine: cost.Machine, spent: FloatArray, sums: _Sums) -> NDArray[np.int64]:

@@ -51,7 +51,7 @@ def test_the_columns_that_the_code_reads_are_those_of_the_tables() -> None:
     assert names(MEMORY)[memory.HOST_EFFICIENCY] == "host_efficiency"
     assert names(COLLECTIVE)[collectives.REDUCE_CLOCKS] == "reduce_clocks"
     assert names(COLLECTIVE)[collectives.ONE_SHOT] == "one_shot"
-    assert names(POWER)[power.BUSY_SHARE] == "busy_share"
+    assert names(POWER)[power.LINK_BYTE_PJ] == "link_byte_pj"
 
 
 def test_an_unknown_parameter_names_file_and_nearest_name() -> None:

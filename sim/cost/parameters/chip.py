@@ -5,13 +5,10 @@ from __future__ import annotations
 from .parameter import Parameter
 
 POWER = (
-    Parameter(
-        "flop_share", 0.65, "share of the full-speed draw above idle that goes to the matrix units at their peak"
-    ),
-    Parameter("byte_share", 0.5, "share of it that goes to memory at its peak rate"),
-    Parameter("link_share", 0.1, "share of it that goes to the links at their peak rate"),
-    Parameter("busy_share", 0.4, "share of it that any running kernel draws"),
-    Parameter("full_w", 0.0, "draw at full speed without a limit; 0: the limit itself, so that nothing throttles"),
+    Parameter("wait_share", 0.46, "draw of a chip that waits within a running job, as a share of its power limit"),
+    Parameter("matrix_pj", 0.82, "energy of a bf16 FLOP of matrix units that are busy all the time"),
+    Parameter("byte_pj", 30.0, "energy of a byte read from or written to memory"),
+    Parameter("link_byte_pj", 10.0, "energy of a byte sent over links"),
     Parameter(
         "flop_pj", 0.0, "energy above idle of a bf16 FLOP of a long product at the printed clock, its operands included"
     ),

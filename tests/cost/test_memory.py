@@ -1,18 +1,15 @@
-"""Memory passes, gathers, optimizer, energy."""
+"""Memory passes, gathers, optimizer."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.cost import joules, seconds, seconds_of
+from sim.cost import seconds_of
 from sim.cost.memory import cached_share
 
-from .machines import CLOCK, MEMORY_RATE, PEAK, build, kernels
+from .machines import CLOCK, MEMORY_RATE, build
 
 
 def test_a_large_pass_takes_its_bytes_over_the_memory_rate() -> None:
@@ -60,49 +57,3 @@ def test_an_offloaded_optimizer_takes_the_host_port() -> None:
 def test_time_never_falls_when_bytes_grow(size: float, more: float, share: float) -> None:
     machine = build(parameters={"memory": {"cache_share": share}})
     assert seconds_of("memory", size + more, 0, 1, machine=machine) >= seconds_of("memory", size, 0, 1, machine=machine)
-
-
-POWER = {"flop_share": 0.6, "byte_share": 0.3, "busy_share": 0.1}
-
-
-def test_a_product_at_its_peak_draws_the_limit_and_an_idle_launch_little_more_than_idle() -> None:
-    fast = {"efficiency": 1.0, "unit_bytes_per_clock": 1e4, "norm": 12.0}
-    machine = build(parameters={"gemm": fast, "power": {**POWER, "flop_share": 0.9}})
-    rows = kernels("gemm", [[32768, 32768, 32768, 1], [16, 16, 16, 1]])
-    drawn = joules(rows, machine) / seconds(rows, machine)
-    assert drawn[0] == pytest.approx(1000.0, rel=0.02)
-    assert drawn[1] == pytest.approx(100.0 + 0.1 * 900.0, rel=0.02)
-
-
-def test_a_memory_pass_draws_the_share_of_memory() -> None:
-    machine = build(parameters={"memory": {"memory_efficiency": 1.0}, "power": POWER})
-    rows = kernels("memory", [[1e11, 0, 1]])
-    assert (joules(rows, machine) / seconds(rows, machine))[0] == pytest.approx(100 + 900 * (0.3 + 0.1), rel=1e-3)
-
-
-@settings(max_examples=40, deadline=None)
-@given(m=st.integers(1, 8192), n=st.integers(1, 8192), k=st.integers(1, 8192))
-def test_energy_lies_between_idle_and_the_limit_times_the_time(m: int, n: int, k: int) -> None:
-    machine = build()
-    rows = kernels("gemm", [[m, n, k, 1]])
-    time = seconds(rows, machine)[0]
-    assert 100.0 * time <= joules(rows, machine)[0] <= 1000.0 * time * (1 + 1e-12)
-
-
-def test_energy_is_not_a_number_where_the_limit_is_unknown() -> None:
-    machine = build(power={"source": "not published"})
-    assert np.isnan(joules(kernels("gemm", [[512, 512, 512, 1]]), machine)).all()
-
-
-def test_a_limit_below_the_full_draw_slows_products_and_spares_memory() -> None:
-    free = build(parameters={"power": {"full_w": 700.0}}, power={"tdp_w": 700.0, "idle_w": 100.0, "source": "made up"})
-    tight = build(parameters={"power": {"full_w": 700.0}}, power={"tdp_w": 500.0, "idle_w": 100.0, "source": "made up"})
-    slow = math.sqrt((500 - 100) / (700 - 100))
-    assert tight.rates == pytest.approx(free.rates * slow, nan_ok=True)
-    large = (8192, 8192, 8192, 1)
-    ratio = seconds_of("gemm", *large, machine=tight) / seconds_of("gemm", *large, machine=free)
-    assert 1.1 < ratio < 1 / slow + 1e-9
-    assert seconds_of("memory", 1e11, 0, 1, machine=tight) == pytest.approx(
-        seconds_of("memory", 1e11, 0, 1, machine=free), rel=1e-3
-    )
-    assert PEAK * slow == pytest.approx(tight.rates[2])
