@@ -34,7 +34,18 @@ def calibrate(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--kind", metavar="NAMES", help="Only these kinds of kernels, by comma.", show_default="each"),
+        typer.Option(
+            "--kind", metavar="NAMES", help="Only these kernels, by comma: gemm, moe.fp8, ...", show_default="each"
+        ),
+    ] = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--into",
+            metavar="NAME",
+            help="Write under this stack; any: for all without rows.",
+            show_default="that of the rows",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -49,14 +60,14 @@ def calibrate(
     from ..evidence.fit_files import Made
 
     names = [path.name for path in measured]
-    given = {"--family": family, "--stack": stack, "--kind": kind}
+    given = {"--family": family, "--stack": stack, "--kind": kind, "--into": into}
     typed = [part for flag, value in given.items() if value for part in (flag, value)]
     made = Made(
         data or ", ".join(names),
         date.today().isoformat(),
         shlex.join(["gambrel", "calibrate", *names, *typed, *(["--fresh"] if fresh else [])]),
     )
-    asked = Asked(stack, tuple(kind.split(",")) if kind else (), call.catalog, fresh)
+    asked = Asked(stack, tuple(kind.split(",")) if kind else (), into, call.catalog, fresh)
     with Progress() as progress:
         found = calibrate_family(
             measured,
@@ -93,10 +104,9 @@ def _group(fit: GroupFit) -> list[RenderableType]:
     whole = [fit.old, fit.fitted, fit.left_out["random"], *(fit.left_out[name] for name in splits)]
     grid.add_row("all", f"{fit.rows:,}", *(_said(each) for each in whole))
     parts: list[RenderableType] = [head, grid]
-    width = fit.priors
-    parts.append(
-        Text(f"{len(fit.family)} values; generations within {width.generation:g}, chips within {width.chip:g}")
-    )
+    width, local = fit.priors, ", ".join(fit.local)
+    spread = f"; by generation within {width.generation:g}, by chip within {width.chip:g}: {local}" if local else ""
+    parts.append(Text(f"{len(fit.family)} values of the family{spread}"))
     if fit.open:
         parts.append(Text(f"these rows do not tell, and leave as they were: {', '.join(fit.open)}"))
     if fit.refused:

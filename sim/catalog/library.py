@@ -151,8 +151,8 @@ class Library:
         stacks = ("any",) if level == "datasheet" else ("any", stack.kernels_from, stack.id)
         known = {entry.id for entry in self.entries("calibration")}
         merged: Calibration | None = None
-        for subject in subjects:
-            for name in stacks:
+        for name in stacks:  # what a stack says of the family holds against what others say of a chip
+            for subject in subjects:
                 key = normal(f"{subject}--{name}")
                 if name is None or key not in known:
                     continue
@@ -187,7 +187,7 @@ def _over(under: Calibration, over: Calibration, own: bool) -> Calibration:
         priors={**under.priors, **over.priors},
         fits={**under.fits, **over.fits},
         basis=under.basis,
-        bases={**under.bases, **dict.fromkeys(over.parameters, over.basis)} if own else under.bases,
+        bases={**under.bases, **dict.fromkeys(over.fits or over.parameters, over.basis)} if own else under.bases,
     )
 
 

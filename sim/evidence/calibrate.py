@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Asked:
-    """Which rows are fitted and where the result goes. stack: only that one; kinds: only those ((): all); catalog: the folder
+    """Which rows are fitted and where the result goes. stack: only that one; kinds: only those ((): all);
+    into: the stack under which it is written (default: that of the rows); catalog: the folder
     that holds devices/calibrations (default: the working folder); fresh: from the declared defaults."""
 
     stack: str | None = None
     kinds: tuple[str, ...] = ()
+    into: str | None = None
     catalog: Path | None = None
     fresh: bool = False
 
@@ -64,7 +66,7 @@ def calibrate_family(
     fits = []
     for done, group in enumerate(groups):
         progress(done, len(groups))
-        fits.append(fit_family(group, asked.fresh))
+        fits.append(fit_family(replace(group, stack=asked.into or group.stack), asked.fresh))
     known = {entry.id: entry.path for entry in context.library.entries("calibration")}
     written = write_family(Shelf(asked.catalog or Path.cwd(), known), name, fits, made)
     return Calibrated(name, tuple(fits), tuple(written))

@@ -38,42 +38,38 @@ class Shelf(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One group of one file. basis: of the file, if it is new; drops: keys that say the same more narrowly; blocks: what
-    stands beside the parameters, by name."""
+    """One group of one file, by its full key. blocks: what stands beside the parameters, by name; basis: of a new file."""
 
     key: str
     parameters: dict[str, float]
     blocks: dict[str, dict[str, Any]]
     basis: str = "extrapolated"
-    drops: tuple[str, ...] = ()
 
 
 def write_family(shelf: Shelf, family: str, fits: Sequence[GroupFit], made: Made) -> list[Path]:
     """Merge fits over a family into the files of the family, its generations and its chips; returns what was written."""
     files: dict[tuple[str, str], list[Entry]] = {}
     for fit in fits:
-        if fit.refused:
-            continue
-        shared = family_key(fit.key)
-        family_entry = Entry(
-            shared,
-            fit.family,
-            {
-                "residuals": fit.residuals[""],
-                "ranges": _joined([chip.ranges for chip in fit.chips]),
-                "priors": {"generation": fit.priors.generation, "chip": fit.priors.chip} if fit.local else {},
-                "fits": _fit(made, fit.rows, fit.left_out["random"]),
-            },
-            drops=(fit.key,) if shared != fit.key else (),
-        )
-        files.setdefault((family, fit.stack), []).append(family_entry)
-        for generation, values in fit.generations.items():
-            own: dict[str, dict[str, Any]] = {"residuals": fit.residuals.get(generation, {})}
-            files.setdefault((f"{family}-{generation}", fit.stack), []).append(Entry(fit.key, values, own))
-        for chip in fit.chips:
-            own = {"residuals": chip.residuals, "ranges": chip.ranges, "fits": _fit(made, chip.rows, chip.left_out)}
-            files.setdefault((chip.chip, fit.stack), []).append(Entry(fit.key, chip.values, own, "calibrated"))
+        if not fit.refused:
+            for subject, entry in _entries(family, fit, made):
+                files.setdefault((subject, fit.stack), []).append(entry)
     return [merge(shelf, subject, stack, entries, made) for (subject, stack), entries in sorted(files.items())]
+
+
+def _entries(family: str, fit: GroupFit, made: Made) -> Iterator[tuple[str, Entry]]:
+    """What a fit says of its family, its generations and its chips, by subject."""
+    shared: dict[str, dict[str, Any]] = {
+        "residuals": fit.residuals[""],
+        "ranges": _joined([chip.ranges for chip in fit.chips]),
+        "priors": {"generation": fit.priors.generation, "chip": fit.priors.chip} if fit.local else {},
+        "fits": _fit(made, fit.rows, fit.left_out["random"]),
+    }
+    yield family, Entry(fit.key, fit.family, shared)
+    for generation, values in fit.generations.items():
+        yield f"{family}-{generation}", Entry(fit.key, values, {"residuals": fit.residuals.get(generation, {})})
+    for chip in fit.chips:
+        own = {"residuals": chip.residuals, "ranges": chip.ranges, "fits": _fit(made, chip.rows, chip.left_out)}
+        yield chip.chip, Entry(fit.key, chip.values, own, "calibrated")
 
 
 def merge(shelf: Shelf, subject: str, stack: str, entries: Sequence[Entry], made: Made) -> Path:
@@ -105,22 +101,20 @@ def _empty(subject: str, stack: str, basis: str, made: Made) -> dict[str, Any]:
 
 
 def _put(document: dict[str, Any], entry: Entry) -> None:
-    """Replace one group of a file. Choices that were set by hand stay."""
+    """Replace one group of a file. Choices that were set by hand stay. Parameters of a format stored as it is multiplied stand
+    under `kind.dtype`, where they also serve formats without rows; what a chip was measured with, under the full key."""
     choices = {parameter.name for parameter in TABLES[entry.key.partition(".")[0]] if parameter.scope == "choice"}
+    wide = family_key(entry.key)
     parameters = dict(document["parameters"])
-    before = {**parameters.get(entry.key, {})}
-    for key in entry.drops:
-        before |= parameters.pop(key, {})
+    before = {**parameters.pop(wide, {}), **parameters.pop(entry.key, {})}
     kept = {name: value for name, value in before.items() if name in choices}
-    parameters[entry.key] = {**kept, **{name: short(value) for name, value in entry.parameters.items()}}
+    parameters[wide] = {**kept, **{name: short(value) for name, value in entry.parameters.items()}}
     document["parameters"] = dict(sorted(parameters.items()))
+    beside = entry.key if entry.basis == "calibrated" else wide
     for block in ("residuals", "ranges", "priors", "fits"):
-        values = dict(document.get(block, {}))
-        for key in (entry.key, *entry.drops):
-            values.pop(key, None)
+        values = {key: value for key, value in document.pop(block, {}).items() if key not in (wide, entry.key)}
         if entry.blocks.get(block):
-            values[entry.key] = {name: _plain(value) for name, value in entry.blocks[block].items()}
-        document.pop(block, None)
+            values[beside] = {name: _plain(value) for name, value in entry.blocks[block].items()}
         if values:
             document[block] = dict(sorted(values.items()))
     document["source"] = document.pop("source")

@@ -96,12 +96,12 @@ def groups_of(
     tables: Sequence[Table], chosen: Callable[[Chip], bool], stack: str | None, kinds: Sequence[str], context: Context
 ) -> list[Group]:
     """Groups of the rows that count, by stack and key. chosen: which chips; stack: only that one, and rows that name none are
-    its; kinds: only those ([]: all). context: of the level that prices the calibrations now (`fitted`).
+    its; kinds: only those, with or without formats ([]: all). context: of the level that prices the calibrations now (`fitted`).
 
     Raises InputError for a row that names no stack where none is asked for, and for a kind that is none.
     """
     for kind in kinds:
-        if kind not in TABLES:
+        if kind.partition(".")[0] not in TABLES:
             raise InputError(f"--kind {kind!r} is no kernel kind. {did_you_mean(kind, TABLES)}".rstrip())
     found: dict[tuple[str, str], dict[str, list[tuple[Kernels, FloatArray]]]] = defaultdict(lambda: defaultdict(list))
     stacks: dict[tuple[str, str], Stack] = {}
@@ -109,7 +109,7 @@ def groups_of(
         rows = _Rows(table)
         for (label, device, key), at in _members(table, rows, stack).items():
             chip = _chip(device, context)
-            if chip is None or not chosen(chip) or (kinds and key.partition(".")[0] not in kinds):
+            if chip is None or not chosen(chip) or (kinds and not _is_of(key, kinds)):
                 continue
             named = stack_of(label, chip, context)
             name = "any" if label == NO_KERNELS else named.id
@@ -147,6 +147,11 @@ def key_of(kernels: Kernels, index: int) -> str:
     if kind.collective:
         return kind.name
     return f"{kind.name}.{DTYPE_NAMES[kernels.dtype[index]]}.{DTYPE_NAMES[kernels.stored[index]]}"
+
+
+def _is_of(key: str, kinds: Sequence[str]) -> bool:
+    """True for the key of a group that a kind, or a kind with its formats, names."""
+    return any(f"{key}.".startswith(f"{kind}.") for kind in kinds)
 
 
 def _chip(label: str, context: Context) -> Chip | None:
