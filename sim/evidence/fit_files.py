@@ -68,7 +68,11 @@ def _entries(family: str, fit: GroupFit, made: Made) -> Iterator[tuple[str, Entr
     for generation, values in fit.generations.items():
         yield f"{family}-{generation}", Entry(fit.key, values, {"residuals": fit.residuals.get(generation, {})})
     for chip in fit.chips:
-        own = {"residuals": chip.residuals, "ranges": chip.ranges, "fits": _fit(made, chip.rows, chip.left_out)}
+        own: dict[str, dict[str, Any]] = {
+            "residuals": chip.residuals,
+            "ranges": chip.ranges,
+            "fits": _fit(made, chip.rows, chip.left_out),
+        }
         yield chip.chip, Entry(fit.key, chip.values, own, "calibrated")
 
 
