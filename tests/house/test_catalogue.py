@@ -69,6 +69,8 @@ def test_a_calibration_is_of_a_subject_and_a_stack_that_exist(entry):
 
     calibration = read(Calibration, entry.path)
     subjects = {each.id for kind in ("family", "chip") for each in LIBRARY.entries(kind)}
+    chips = [LIBRARY.chip(each.id) for each in LIBRARY.entries("chip")]
+    subjects |= {f"{chip.family}-{chip.generation}" for chip in chips}
     stacks = {each.id for each in LIBRARY.entries("stack")} | {"any"}
     assert calibration.subject in subjects
     assert calibration.stack in stacks
