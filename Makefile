@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy
+.PHONY: demo test lint bench readme accuracy headline
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -33,5 +33,8 @@ bench: $(STAMP)  ## how fast Gambrel itself is on this machine
 readme: $(STAMP)  ## put the demo's output into README.md
 	@$(BIN)/python docs/first_minute.py
 
-accuracy: $(STAMP)  ## docs/accuracy.md from the shipped measurements, or DATA=folder
+accuracy: $(STAMP)  ## docs/accuracy.md and its images from the shipped measurements, or DATA=folder; takes minutes
 	@$(BIN)/python docs/accuracy_page.py $(DATA)
+
+headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
+	@$(BIN)/python docs/accuracy_page.py --headline

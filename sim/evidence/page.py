@@ -16,17 +16,80 @@ of the step time, whichever figure a source publishes. `rows` counts the rows th
 count. `within` is the 90th percentile. The floor is the plainest model with at most one constant a family (plain roofline for
 kernels; a share of peak for training; a multiple of the roofline for serving and inference; a share of the power limit), its
 constant fitted to these very rows. Errors of fitted tables are errors on rows that the fit has seen, unless a heading says
-what was left out. Every figure is printed by `gambrel validate KIND PATH`.
+what was left out. Every figure is printed by `gambrel validate KIND PATH`, with `--leave-out` where something was left out.
 """
+_LEFT_OUT = """
+## Kernels that the fit has not seen
+
+Each row is predicted by a refit of its kind and format that has not seen it; the refit starts from the declared starts of
+the parameters. Median / 90th percentile of the error. *Family*: the same refit without what differs by generation and
+chip. *Datasheet*: the values of no stack. *Neighbours*: interpolation of the measured table, the four nearest shapes in
+logs. *Constant*: the roofline times one constant. Left out are random fifths; the largest quarter of the shapes of each
+device, stack and format; each device; each generation; each stack (its rows are priced as another stack's are, else by the
+values of no stack).
+"""
+_TITLES = {
+    "random": "Random fifths left out",
+    "shapes": "The largest quarter of the shapes left out",
+    "device": "Each device left out",
+    "generation": "Each generation left out",
+    "stack": "Each stack left out",
+}
 
 
-def accuracy_page(reports: Sequence[Report]) -> str:
-    """The page as Markdown: one section for each verb, one table for each measured table."""
+def accuracy_page(
+    reports: Sequence[Report], left_out: Sequence[Report] = (), images: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The page as Markdown: one section for each verb, one table for each measured table.
+
+    left_out: reports of `--leave-out`; images: (path, what it shows), in the order of the page.
+    """
     parts = [_HEAD]
+    parts += [f"\n![{text}]({path})\n" for path, text in images]
+    if left_out:
+        parts.append(_LEFT_OUT)
+        parts += [_left_out(report) for report in left_out]
     for report in reports:
         parts.append(f"\n## {report.verb.capitalize()}\n\nCalibrations: {report.level}.\n")
         parts += [_table(table) for table in report.tables]
     return "".join(parts)
+
+
+def _left_out(report: Report) -> str:
+    """One split: all tables side by side, then their devices, the coverage of the intervals and what is behind."""
+    out = [f"\n### {_TITLES[report.left_out or 'random']}\n"]
+    for grouping in ("all", "device"):
+        lines = [(table.name, line) for table in report.tables for line in table.beside if line.grouping == grouping]
+        if not lines:
+            continue
+        names = list(lines[0][1].median)
+        label = "" if grouping == "all" else " device |"
+        out.append(
+            f"\n| table |{label} rows | {' | '.join(names)} |\n|---|{'---|' * bool(label)}--:|{'--:|' * len(names)}\n"
+        )
+        for name, line in lines:
+            cells = [_pair(line.median[answer], line.p90[answer]) for answer in names]
+            where = "" if grouping == "all" else f" {line.group} |"
+            out.append(f"| {name} |{where} {line.n:,} | {' | '.join(cells)} |\n")
+    out += [_standing(table, f"{table.name}: ") for table in report.tables]
+    return "".join(out)
+
+
+def _pair(median: float | None, p90: float | None) -> str:
+    return "" if median is None or p90 is None else f"{median:.1%} / {p90:.0%}"
+
+
+def _standing(table: TableReport, name: str = "") -> str:
+    """Coverage of the intervals, and the groups that are behind."""
+    out = []
+    shares = [f"{each.group} {each.share:.0%}" for each in table.coverage if each.grouping in ("all", "size")]
+    if shares:
+        out.append(f"\n{name}measured inside the interval that is to hold 80%: {', '.join(shares)}.\n")
+    if table.behind:
+        groups = ", ".join(f"{each.group} {each.median:.1%}" for each in table.behind)
+        limit = table.behind[0].limit
+        out.append(f"\n{name}groups whose median is over {limit:.0%}, twice what the table may have: {groups}.\n")
+    return "".join(out)
 
 
 def _table(table: TableReport) -> str:
@@ -38,6 +101,7 @@ def _table(table: TableReport) -> str:
     out += _verdicts(table.verdicts)
     for contrast in table.contrasts:
         out.append(f"\n{contrast.name.capitalize()}: {contrast.value:.3f} (mean of {contrast.groups:,} groups).\n")
+    out.append(_standing(table))
     for title, counts in (("Not scored", table.excluded), ("Not predicted", table.skipped)):
         if counts:
             out.append(f"\n{title}: {_listed(counts)}.\n")
@@ -70,9 +134,13 @@ def _verdicts(verdicts: Sequence[Verdict]) -> list[str]:
     if not verdicts:
         return []
     rows = [
-        f"| {v.device} | {v.what} | {v.metric} | {v.measured} | {_figure(v.predicted)} | {v.verdict} |" for v in verdicts
+        f"| {v.device} | {v.what} | {v.metric} | {v.measured} | {_figure(v.predicted)} | {v.verdict} |"
+        for v in verdicts
     ]
-    return ["\n| device | operator | metric | measured | predicted | |\n|---|---|---|--:|--:|---|\n", *(f"{r}\n" for r in rows)]
+    return [
+        "\n| device | operator | metric | measured | predicted | |\n|---|---|---|--:|--:|---|\n",
+        *(f"{r}\n" for r in rows),
+    ]
 
 
 def _figure(value: float) -> str:
