@@ -183,7 +183,8 @@ def _requests(row: Row, replica: Replica) -> dict[str, float]:
         return _in_flight(replica, Batch(running, tokens, made), asked)
     waves = math.ceil((asked or running) / running)
     prefill, step = replica.static(Batch(running, tokens, made))
-    seconds = (prefill + step * (made - 1)) * waves
+    started = replica.target.stack.warm_up_s if policy.startswith("offline") else 0.0  # a process for each figure
+    seconds = (prefill + step * (made - 1)) * waves + started
     requests = asked or running
     return {
         "prefill_latency_ms": prefill * 1e3,
