@@ -3,6 +3,7 @@
 from .core import clock, joules, kernel_s, seconds, seconds_of, seconds_of_rows
 from .intervals import basis, interval, size_classes
 from .machine import BASES, SIZES, Machine, machine
+from .power import held_j
 
 __all__ = [
     "BASES",
@@ -10,6 +11,7 @@ __all__ = [
     "Machine",
     "basis",
     "clock",
+    "held_j",
     "interval",
     "joules",
     "kernel_s",

@@ -14,7 +14,7 @@ from ..lowering.kinds import KIND_IDS, KINDS
 from .attention import decode_s, linear_s, prefill_s
 from .collectives import collective_s
 from .experts import experts_s
-from .machine import LIMIT_W, Machine, Row
+from .machine import IDLE_W, Machine, Row
 from .matmul import matmul_s
 from .memory import gather_s, memory_s, optimizer_s
 from .power import at_clock, clock_share, draw_w
@@ -139,12 +139,14 @@ def seconds_of(kind: str, *dims: float, machine: Machine, dtype: str = "bf16", s
 
 def joules(kernels: Kernels, machine: Machine, times: FloatArray | None = None) -> FloatArray:
     """Energy of each kernel on one rank [J], float64[n]; NaN if the chip's power limit is unknown. times: its seconds, if
-    they are at hand. Source: docs/cost.md, power."""
+    they are at hand. The limit holds for sums over milliseconds: `held_j`. Source: docs/cost.md, power."""
     if times is None:
         times = seconds(kernels, machine)
     full_s = times if machine.clock == 1.0 else _full_clock_s(kernels, machine)
-    out: FloatArray = times * np.minimum(_draw_w(kernels, machine, full_s), machine.chip_values[LIMIT_W])
-    return out
+    drawn, idle = _draw_w(kernels, machine, full_s), machine.chip_values[IDLE_W]
+    if machine.clock != 1.0:
+        drawn = idle + (drawn - idle) * clock_share(drawn, machine.chip_values) ** 2
+    return times * drawn
 
 
 def _draw_w(kernels: Kernels, machine: Machine, full_s: FloatArray) -> FloatArray:

@@ -30,20 +30,34 @@ Work = tuple[float, float, float]  # FLOP, bytes of memory, bytes sent
 @inline
 def draw_w(seconds: float, work: Work, rate: float, power: Row, chip: Row) -> float:
     """Draw of a rank at its full clock [W] during a kernel of that length: what it draws while it waits, its matrix units
-    with the square root of their use, memory and links with their bytes; never more than the chip's own limit.
+    with the square root of their use, memory and links with their bytes. May exceed the limit, which holds for means over
+    milliseconds (`held_j`).
 
     rate: peak FLOP/s of the dtype. NaN where the limit is unknown.
     """
     drawn = chip[WAIT_W] + power[MATRIX_PJ] * PJ * chip[PEAK_RATE] * math.sqrt(work[0] / seconds / rate)
-    drawn += (power[BYTE_PJ] * work[1] + power[LINK_BYTE_PJ] * work[2]) * PJ / seconds
-    return float(drawn) if drawn < chip[TDP_W] else chip[TDP_W]
+    return float(drawn + (power[BYTE_PJ] * work[1] + power[LINK_BYTE_PJ] * work[2]) * PJ / seconds)
 
 
 def clock_share(drawn_w: FloatArray, chip: FloatArray) -> FloatArray:
-    """Clock that keeps a kernel at the limit, over its full clock [n]: what is drawn above idle goes with its square."""
+    """Clock that keeps a kernel under a power cap, over the clock that it had at the chip's own limit [n]: what is drawn
+    above idle goes with its square."""
     spare = chip[LIMIT_W] - chip[IDLE_W]
-    share: FloatArray = np.sqrt(spare / np.maximum(drawn_w - chip[IDLE_W], spare))
+    share: FloatArray = np.sqrt(spare / np.maximum(np.minimum(drawn_w, chip[TDP_W]) - chip[IDLE_W], spare))
     return share
+
+
+def held_j(joules: FloatArray, seconds: FloatArray, machine: Machine) -> FloatArray:
+    """Energy of so many seconds of work [J], whose mean draw the power limit holds."""
+    out: FloatArray = np.minimum(joules, seconds * machine.chip_values[LIMIT_W])
+    return out
+
+
+def with_draw(machine: Machine, power: FloatArray) -> Machine:
+    """The machine with other parameters of its draw (parameters.POWER)."""
+    values = machine.chip_values.copy()
+    values[WAIT_W] = min(max(values[IDLE_W], power[WAIT_SHARE] * values[TDP_W]), values[LIMIT_W])
+    return machine._replace(power=power, chip_values=values)
 
 
 def at_clock(machine: Machine, share: float) -> Machine:

@@ -14,11 +14,13 @@ from ..catalog.library import cluster_of
 from ..catalog.models import Model
 from ..catalog.plans import Dtypes, Engine, Plan
 from ..catalog.targets import Target
+from ..cost import Machine
 from ..errors import Infeasible, UnknownFigure
 from ..lowering import check
 from ..training import price
 from ..training.memory import settled
 from .context import Context
+from .power_load import Load, decoding, encoding
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .replica import Batch, Replica
 from .row_models import padded
@@ -61,8 +63,8 @@ def _answer(row: Row, context: Context) -> Answer:
         target = _target(context, chip, context.family(chip).default_training_stack)
         draw = _trained(row, model, target)
     elif phase.startswith("inference"):
-        target = _target(context, chip, serving_stack(context, chip, row.text("engine")).id)
-        draw = _served(row, model, target)
+        target = serving_target(row, context, chip)
+        draw = serving(row, model, target).draw()
     else:
         raise Skip(f"the load of phase {phase!r} is not stated")
     if math.isnan(draw.chip_w):
@@ -75,9 +77,15 @@ def _answer(row: Row, context: Context) -> Answer:
     )
 
 
-def _target(context: Context, chip: Chip, stack: str) -> Target:
-    found = context.stack(stack)
+def _target(context: Context, chip: Chip, *stacks: str) -> Target:
+    found = context.stack(*stacks)
     return Target(chip, context.family(chip), cluster_of(chip), found, context.calibration(chip, found))
+
+
+def serving_target(row: Row, context: Context, chip: Chip) -> Target:
+    """The chip by its own ports, under the release of the engine that the row's year had."""
+    stack = serving_stack(context, chip, row.text("engine")).id
+    return _target(context, chip, f"{stack}-{row.text('year')}", stack)
 
 
 def _scope_w(row: Row, context: Context, chip: Chip, chips_w: float) -> float:
@@ -99,7 +107,21 @@ def _noted(row: Row, pattern: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _served(row: Row, model: Model, target: Target) -> Draw:
+class Serving(NamedTuple):
+    """A deployment that never runs empty: load of a rank, its machine, ranks a device, output tokens a second of all."""
+
+    load: Load
+    machine: Machine
+    ranks: float
+    tokens_per_s: float
+
+    def draw(self, machine: Machine | None = None) -> Draw:
+        """Draw of a device and tokens a second; machine: one with other parameters of its draw."""
+        return Draw(self.load.draw_w(machine or self.machine) * self.ranks, self.tokens_per_s)
+
+
+def serving(row: Row, model: Model, target: Target) -> Serving:
+    """The load of a row of inference, from its configuration. Raises Skip where the model does not fit."""
     if model.encoder_only:
         return _encoded(row, model, target)
     devices = row.need("num_devices")
@@ -108,12 +130,9 @@ def _served(row: Row, model: Model, target: Target) -> Draw:
     room = replica.capacity(INPUT_TOKENS + made / 2.0)
     text = row.text("batch_or_concurrency")
     running = min(int(text) if text.isdigit() else room, room)
-    batch = Batch(running, INPUT_TOKENS, made)
-    step_s = replica.steady(batch)
-    prompts = running / made * INPUT_TOKENS
-    energy_j = replica.decode_j(running, INPUT_TOKENS + made / 2.0, prompts)
+    load = decoding(replica, Batch(running, INPUT_TOKENS, made))
     ranks = replica.plan.tp * replica.plan.pp * replica.plan.attention_dp * copies
-    return Draw(energy_j / step_s * ranks / devices, running * copies / step_s)
+    return Serving(load, replica.machine, ranks / devices, running * copies / load.step_s)
 
 
 def _replica(row: Row, model: Model, target: Target, devices: int) -> tuple[Replica, int]:
@@ -141,12 +160,11 @@ def _replica(row: Row, model: Model, target: Target, devices: int) -> tuple[Repl
     raise Skip(f"{model.id} does not fit {devices} x {target.chip.id}")
 
 
-def _encoded(row: Row, model: Model, target: Target) -> Draw:
+def _encoded(row: Row, model: Model, target: Target) -> Serving:
     plan = Plan(dtypes=dtypes_of(model, target.chip, row.text("precision")))
     engine = Engine(max_num_seqs=ENCODER_BATCH, max_batched_tokens=ENCODER_BATCH * ENCODER_TOKENS)
     replica = Replica(model, plan, target, engine)
-    seconds = replica.prefill_s(ENCODER_BATCH, ENCODER_TOKENS)
-    return Draw(replica.prefill_j(ENCODER_BATCH, ENCODER_TOKENS) / seconds * target.chip.ranks, math.nan)
+    return Serving(encoding(replica, ENCODER_BATCH, ENCODER_TOKENS), replica.machine, target.chip.ranks, math.nan)
 
 
 def _trained(row: Row, model: Model, target: Target) -> Draw:

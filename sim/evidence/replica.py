@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from .. import cost
 from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
-from ..cost.machine import WAIT_W
 from ..lowering.kernels import Kernels
 from ..serving.lowered import Lowered
 from ..serving.settings import as_served, kv_blocks, resolved
@@ -91,40 +89,14 @@ class Replica:
         return float(self.lowered.prefill_s(*_columns(1.0, tokens, tokens))[0])
 
     def _total(self, sequences: int, tokens: float, look_s: float, sampled: int) -> float:
-        device = self._shared(self.lowered, tokens, sampled) + look_s
+        device = self._shared(tokens, sampled) + look_s
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
         return max(device, floor) + stack.step_host_s + stack.sequence_host_s * self.share(sequences)
 
-    def decode_j(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
-        """Energy of that step on one rank [J]: of its kernels, and of waiting for the rest. NaN: the power limit is unknown."""
-        look = _columns(self.share(sequences), kv_tokens)
-        busy = [
-            self._shared(lowered, sequences + prompt_tokens, sequences) + float(lowered.decode_s(*look)[0])
-            for lowered in (self.energy, self.lowered)
-        ]
-        return self._with_idle(busy, self.decode_s(sequences, kv_tokens, prompt_tokens))
-
-    def prefill_j(self, sequences: int, tokens: int) -> float:
-        """Energy of one prompt pass on one rank [J]."""
-        look = _columns(self.share(sequences), tokens, tokens)
-        busy = [
-            self._shared(lowered, sequences * tokens, sequences) + float(lowered.prefill_s(*look)[0])
-            for lowered in (self.energy, self.lowered)
-        ]
-        return self._with_idle(busy, self._prefill_s(sequences, tokens))
-
-    @cached_property
-    def energy(self) -> Lowered:
-        """The same passes, priced in joules of one rank instead of seconds."""
-        return Lowered(self.model, self.plan, lambda rows: cost.joules(rows, self.machine), self.small_kernels)
-
-    def _shared(self, lowered: Lowered, tokens: float, sampled: float) -> float:
-        trunk = float(lowered.trunk_s(np.array([tokens]))[0].sum())
-        return trunk if self.model.encoder_only else trunk + float(lowered.logits_s(np.array([float(sampled)]))[0])
-
-    def _with_idle(self, busy: list[float], seconds: float) -> float:
-        return busy[0] + max(0.0, seconds - busy[1]) * float(self.machine.chip_values[WAIT_W])
+    def _shared(self, tokens: float, sampled: float) -> float:
+        trunk = float(self.lowered.trunk_s(np.array([tokens]))[0].sum())
+        return trunk if self.model.encoder_only else trunk + float(self.lowered.logits_s(np.array([float(sampled)]))[0])
 
     def share(self, sequences: float) -> float:
         """Sequences of the fullest attention-data-parallel rank."""

@@ -48,12 +48,12 @@ def _mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:
     low, high = cost.interval(rows, machine, alone)
     total = max(float(spent.sum()), 1e-30)
     names = [cost.BASES[index] for index in cost.basis(rows, machine).tolist()]
-    joules = float((cost.joules(rows, machine, alone) * times).sum())
+    joules = cost.held_j((cost.joules(rows, machine, alone) * times).sum(), spent.sum(), machine)
     return MeanPass(
         low=float((low * times).sum()) / total,
         high=float((high * times).sum()) / total,
         basis=weakest(_by_basis(names, spent.tolist())),
-        rank_w=joules / total,
+        rank_w=float(joules) / total,
     )
 
 

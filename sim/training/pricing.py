@@ -255,7 +255,7 @@ def _joules(rows: Kernels, machine: cost.Machine, alone: FloatArray, sums: _Sums
     """Of one rank in one step: its kernels, and what it draws while it waits."""
     busy = sums.per_plan(cost.joules(rows, machine, alone) * rows.count)
     waits = np.maximum(step - sums.per_plan(alone * rows.count), 0.0)
-    return np.asarray(busy + waits * machine.chip_values[WAIT_W])
+    return cost.held_j(busy + waits * machine.chip_values[WAIT_W], step, machine)
 
 
 def _basis(rows: Kernels, machine: cost.Machine, spent: FloatArray, sums: _Sums) -> NDArray[np.int64]:
