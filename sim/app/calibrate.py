@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,12 @@ def calibrate(
     measured: Annotated[
         list[Path], typer.Argument(metavar="MEASURED...", help="CSV files of measured kernels, or folders of them.")
     ],
-    family: Annotated[str | None, typer.Option("--family", metavar="ID", help="All chips of it together.")] = None,
+    chip: Annotated[
+        str | None, typer.Option("--chip", metavar="ID", help="The chip that was measured: only its own values.")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="ID", help="Its values too, from all of its chips.")
+    ] = None,
     stack: Annotated[
         str | None,
         typer.Option(
@@ -56,22 +62,22 @@ def calibrate(
     ] = False,
 ) -> None:
     """Fit a chip's kernels."""
-    from ..evidence.calibrate import Asked, calibrate_family
+    from ..evidence.calibrate import Asked
+    from ..evidence.calibrate import calibrate as fit
     from ..evidence.fit_files import Made
 
     names = [path.name for path in measured]
-    given = {"--family": family, "--stack": stack, "--kind": kind, "--into": into}
+    given = {"--chip": chip, "--family": family, "--stack": stack, "--kind": kind, "--into": into}
     typed = [part for flag, value in given.items() if value for part in (flag, value)]
     made = Made(
         data or ", ".join(names),
         date.today().isoformat(),
         shlex.join(["gambrel", "calibrate", *names, *typed, *(["--fresh"] if fresh else [])]),
     )
-    asked = Asked(stack, tuple(kind.split(",")) if kind else (), into, call.catalog, fresh)
+    asked = Asked(family, chip, stack, tuple(kind.split(",")) if kind else (), into, call.catalog, fresh)
     with Progress() as progress:
-        found = calibrate_family(
+        found = fit(
             measured,
-            family or "",
             asked,
             made,
             progress=lambda done, total: progress(done / max(total, 1), "groups of kernels"),
@@ -97,21 +103,31 @@ def _group(fit: GroupFit) -> list[RenderableType]:
     from ..report.tables import columns
 
     head = Text(f"{fit.key} under {fit.stack}", style="bold")
+    if not fit.left_out:
+        return [head, Text(f"{fit.rows:,} rows, {_said(fit.old)} off now; kept as it was: {fit.refused}")]
     splits = [name for name in fit.left_out if name != "random"]
-    grid = columns("", ">rows", ">until now", ">fitted", ">left out", *(f">{name}" for name in splits))
+    grid = columns("", ">rows", ">now", ">prior", ">fitted", ">left out", *(f">{name}" for name in splits))
     for chip in fit.chips if len(fit.chips) > 1 else ():
-        grid.add_row(chip.chip, f"{chip.rows:,}", *(_said(each) for each in (chip.old, chip.fitted, chip.left_out)))
-    whole = [fit.old, fit.fitted, fit.left_out["random"], *(fit.left_out[name] for name in splits)]
+        grid.add_row(chip.chip, f"{chip.rows:,}", _said(chip.old), "", _said(chip.fitted), _said(chip.left_out))
+    whole = [fit.old, fit.prior, fit.fitted, fit.left_out["random"], *(fit.left_out[name] for name in splits)]
     grid.add_row("all", f"{fit.rows:,}", *(_said(each) for each in whole))
-    parts: list[RenderableType] = [head, grid]
-    width, local = fit.priors, ", ".join(fit.local)
-    spread = f"; by generation within {width.generation:g}, by chip within {width.chip:g}: {local}" if local else ""
-    parts.append(Text(f"{len(fit.family)} values of the family{spread}"))
+    return [head, grid, *(Text(line) for line in _remarks(fit))]
+
+
+def _remarks(fit: GroupFit) -> Iterator[str]:
+    """What may differ how far, what the rows leave open, why nothing is written."""
+    local = ", ".join(fit.local)
+    if fit.family:
+        width = fit.priors
+        spread = f"; by generation within {width.generation:g}, by chip within {width.chip:g}: {local}"
+        yield f"{len(fit.family)} values of the family{spread if local else ''}"
+    else:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in fit.chips[0].values.items())
+        yield f"around the family's values within {fit.priors.family:g}: {values or 'none differs'}"
     if fit.open:
-        parts.append(Text(f"these rows do not tell, and leave as they were: {', '.join(fit.open)}"))
+        yield f"these rows do not tell, and leave as they were: {', '.join(fit.open)}"
     if fit.refused:
-        parts.append(Text(f"kept as it was: {fit.refused}"))
-    return parts
+        yield f"kept as it was: {fit.refused}"
 
 
 def _said(errors: tuple[float, ...]) -> str:

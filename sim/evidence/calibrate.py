@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..catalog.chips import Chip
 from ..catalog.library import Library
 from ..errors import InputError
 from .context import Context
-from .fit import GroupFit, fit_family
-from .fit_files import Made, Shelf, write_family
+from .fit import GroupFit, fit_chip, fit_family
+from .fit_files import Made, Shelf, write_chip, write_family
 from .groups import groups_of, tables_of
 from .joint import solver
 from .predictions import Progress, silent
@@ -36,10 +37,12 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class Asked:
-    """Which rows are fitted and where the result goes. stack: only that one; kinds: only those ((): all);
-    into: the stack under which it is written (default: that of the rows); catalog: the folder
-    that holds devices/calibrations (default: the working folder); fresh: from the declared defaults."""
+    """What is fitted, of which rows, and where it goes. Either family (all its chips together) or chip; stack: only that one;
+    kinds: only those kernels ((): all); into: the stack under which it is written (default: that of the rows); catalog: the
+    folder that holds devices/calibrations (default: the working folder); fresh: a family, from the declared defaults."""
 
+    family: str | None = None
+    chip: str | None = None
     stack: str | None = None
     kinds: tuple[str, ...] = ()
     into: str | None = None
@@ -47,26 +50,36 @@ class Asked:
     fresh: bool = False
 
 
-def calibrate_family(
-    paths: Sequence[Path], family: str, asked: Asked, made: Made, progress: Progress = silent
-) -> Calibrated:
-    """Fit every group of a family over all its chips, and merge what was found into the family's, the generations' and the
-    chips' files.
+def calibrate(paths: Sequence[Path], asked: Asked, made: Made, progress: Progress = silent) -> Calibrated:
+    """Fit every group of measured kernels, and merge what holds into the files of the family, its generations and chips, or
+    of the one chip. A group that the fit does not serve keeps its values.
 
-    Raises InputError for a malformed table, a family without rows, or a missing SciPy.
+    Raises InputError for a malformed table, a family or chip without rows, or a missing SciPy.
     """
     solver()
+    if (asked.family is None) == (asked.chip is None):
+        raise InputError("calibrate: name what was measured: either --chip ID or --family ID.")
     context = Context(Library(asked.catalog))
-    name = context.library.family(family).id
-    groups = groups_of(tables_of(paths), lambda chip: chip.family == name, asked.stack, asked.kinds, context)
+    tables = tables_of(paths)
+    subject, chosen = _subject(asked, context)
+    groups = groups_of(tables, chosen, asked.stack, asked.kinds, context)
     if not groups:
-        raise InputError(
-            f"calibrate: no row of a chip of family {name!r} that counts. Check --stack, --kind and device."
-        )
+        raise InputError(f"calibrate: no row of {subject!r} that counts. Check the column device, --stack and --kind.")
     fits = []
     for done, group in enumerate(groups):
         progress(done, len(groups))
-        fits.append(fit_family(replace(group, stack=asked.into or group.stack), asked.fresh))
+        found = fit_family(group, made.data, asked.fresh) if asked.family else fit_chip(group, made.data)
+        fits.append(found._replace(stack=asked.into or group.stack))
     known = {entry.id: entry.path for entry in context.library.entries("calibration")}
-    written = write_family(Shelf(asked.catalog or Path.cwd(), known), name, fits, made)
-    return Calibrated(name, tuple(fits), tuple(written))
+    shelf = Shelf(asked.catalog or Path.cwd(), known)
+    write = write_family if asked.family else write_chip
+    return Calibrated(subject, tuple(fits), tuple(write(shelf, subject, fits, made)))
+
+
+def _subject(asked: Asked, context: Context) -> tuple[str, Callable[[Chip], bool]]:
+    """Id of what is calibrated, and which chips belong to it."""
+    if asked.family is not None:
+        family = context.library.family(asked.family).id
+        return family, lambda chip: chip.family == family
+    own = context.library.chip(asked.chip or "").id
+    return own, lambda chip: chip.id == own

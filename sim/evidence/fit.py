@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,8 @@ class ChipFit(NamedTuple):
 
 class GroupFit(NamedTuple):
     """What a fit of a group found. family, generations: values by name (those of a generation: what differs);
-    left_out: by split; local: names that may differ by generation and chip;
+    old: by the values now; prior: by those around which the priors stand (a chip: its family's and generation's); left_out: by
+    split; local: names that may differ by generation and chip;
     residuals: of the family's file and of generations'; open: parameters that the rows do not tell; refused: why nothing of it
     is written, or ""."""
 
@@ -53,11 +55,12 @@ class GroupFit(NamedTuple):
     generations: dict[str, dict[str, float]]
     chips: tuple[ChipFit, ...]
     old: Errors
+    prior: Errors
     fitted: Errors
     left_out: dict[str, Errors]
     local: tuple[str, ...]
     priors: Priors
-    residuals: dict[str, dict[str, float]]
+    residuals: Mapping[str, dict[str, float]] = MappingProxyType({})
     open: tuple[str, ...] = ()
     refused: str = ""
 
@@ -65,12 +68,12 @@ class GroupFit(NamedTuple):
         """Plain JSON values."""
         return {
             **self._asdict(),
+            "residuals": dict(self.residuals),
             "chips": [
                 {**chip._asdict(), **{name: getattr(chip, name)._asdict() for name in ("old", "fitted", "left_out")}}
                 for chip in self.chips
             ],
-            "old": self.old._asdict(),
-            "fitted": self.fitted._asdict(),
+            **{name: getattr(self, name)._asdict() for name in ("old", "prior", "fitted")},
             "left_out": {split: errors._asdict() for split, errors in self.left_out.items()},
             "priors": self.priors._asdict(),
         }
@@ -104,46 +107,104 @@ def good_start(start: Mapping[str, float], table: Sequence[Parameter], fresh: bo
     return out
 
 
-def fit_family(group: Group, fresh: bool = False) -> GroupFit:
-    """Fit a group over all its chips. fresh: start from the declared defaults.
+def fit_family(group: Group, data: str = "", fresh: bool = False) -> GroupFit:
+    """Fit a group over all its chips. data: what was measured, as files say it; fresh: start from the declared defaults.
 
     Raises InputError if SciPy is not installed.
     """
-    table = TABLES[group.kind]
-    start = good_start(group.start, table, fresh)
-    tried = _try(Joint(group.members, priors=CANDIDATES[0], start=start), None)
-    for priors in CANDIDATES[1:] if tried.joint.local.size else ():
-        found = _try(Joint(group.members, priors=priors, start=start), tried)
+    start = good_start(group.start, TABLES[group.kind], fresh)
+    joint = Joint(group.members, priors=CANDIDATES[0], start=start)
+    few = _too_few(group, joint.start.size)
+    if few:
+        return _unfitted(group, joint, few)
+    tried = _best(
+        [Joint(group.members, priors=each, start=start) for each in CANDIDATES] if joint.local.size else [joint]
+    )
+    at, unseen = _plainest(tried)
+    splits = {**tried.unseen, "random": unseen}
+    parts = tried.joint.splits()
+    if "generation" in parts:
+        splits["generation"] = tried.joint.left_out(parts["generation"], at)
+    found = _answer(group, tried.joint, at, splits)
+    return found._replace(
+        residuals=_shared_quantiles(tried.joint, splits),
+        open=tried.joint.open(at),
+        refused=_worse(group, found, data),
+    )
+
+
+def fit_chip(group: Group, data: str = "") -> GroupFit:
+    """Fit what may differ by chip (at most six values) of the one chip of a group, around its family's and generation's values.
+    Their prior is as wide as chips or generations of the family stand apart, or one of OWN_WIDTHS; what the rows do not tell
+    stays the family's.
+
+    Raises InputError if SciPy is not installed.
+    """
+    names = [parameter.name for parameter in TABLES[group.kind] if parameter.scope == "chip"]
+    widths = sorted({*OWN_WIDTHS, *(width for width in group.widths if width > 0.0)})
+
+    def joints(names: Sequence[str]) -> list[Joint]:
+        return [Joint(group.members, names, (), Priors(width, 0.0, 0.0)) for width in widths]
+
+    joint = joints(names)[0]
+    few = _too_few(group, joint.start.size)
+    if few:
+        return _unfitted(group, joint, few)
+    tried = _best(joints(names))
+    unclear = tried.joint.open(tried.at)
+    told = [name for name in tried.joint.names if name not in unclear]
+    if not told:
+        return _unfitted(group, joint, f"the rows do not tell {', '.join(unclear)}")._replace(open=unclear)
+    if unclear:
+        tried = _best(joints(told))
+    found = _answer(group, tried.joint, tried.at, tried.unseen)
+    family = dict(zip(tried.joint.names, _values(tried.joint), strict=True))
+    chip = found.chips[0]._replace(values=_differs(found.family, family))
+    return found._replace(
+        family={},
+        chips=(chip,),
+        local=tried.joint.names,
+        open=unclear,
+        refused=_worse_than_family(found, tried) or _worse(group, found, data),
+    )
+
+
+def _best(joints: Sequence[Joint]) -> _Tried:
+    """The fit whose rows left out come out best; of priors that do nearly as well the narrower one, which stands earlier."""
+    tried = _try(joints[0], None)
+    for joint in joints[1:]:
+        found = _try(joint, tried)
         if found.score() < EARNED * tried.score():
             tried = found
-    return _kept(group, tried)
+    return tried
 
 
 def _try(joint: Joint, before: _Tried | None) -> _Tried:
     at = joint.fit(steps=STEPS, start=None if before is None else before.at)
-    splits = joint.splits()
-    chosen = {name: split for name, split in splits.items() if name != "generation"}
+    chosen = {name: split for name, split in joint.splits().items() if name != "generation"}
     refits = {name: joint.refits(split, at) for name, split in chosen.items()}
     return _Tried(joint, at, refits, {name: joint.unseen(chosen[name], refits[name]) for name in chosen})
 
 
-def _kept(group: Group, tried: _Tried) -> GroupFit:
-    """What is written of a fit: a chip's own values only where they lower the error of its rows that were left out."""
-    joint, at = tried.joint, tried.at.copy()
+def _plainest(tried: _Tried) -> tuple[FloatArray, list[FloatArray]]:
+    """The vector with a chip's own deviations only where they lower the error of its rows that were left out, and residuals of
+    all rows left out, by member."""
+    joint, at, unseen = tried.joint, tried.at.copy(), list(tried.unseen["random"])
     random = joint.splits()["random"]
-    unseen = list(tried.unseen["random"])
     for index in range(len(joint.members)):
         plain = joint.unseen(random, [_without(joint, each, index) for each in tried.refits["random"]])[index]
         if not np.mean(np.abs(unseen[index])) < EARNED * np.mean(np.abs(plain)):
             unseen[index] = plain
             at[joint.chip_of(index)] = 0.0
-    splits = {**tried.unseen, "random": unseen}
-    if "generation" in joint.splits():
-        splits["generation"] = joint.left_out(joint.splits()["generation"], at)
-    seen = joint.residuals(at)  # from here on the machines of `joint` hold the fit
-    old = [np.log(m.measured / now) for m, now in zip(group.members, group.current, strict=True)]
+    return at, unseen
+
+
+def _answer(group: Group, joint: Joint, at: FloatArray, splits: Mapping[str, list[FloatArray]]) -> GroupFit:
+    """Values and errors of a fit. From here on the machines of `joint` hold it."""
+    prior = joint.residuals(joint.centre())
+    seen = joint.residuals(at)
+    old = _old(group)
     result = joint.result(at)
-    differs = {m.generation: _differs(result.generations[m.generation], result.family) for m in joint.members}
     chips = tuple(
         ChipFit(
             m.chip,
@@ -151,38 +212,71 @@ def _kept(group: Group, tried: _Tried) -> GroupFit:
             _differs(result.chips[m.chip], result.generations[m.generation]),
             errors(old[i]),
             errors(seen[i]),
-            errors(unseen[i]),
-            quantiles(joint, [i], unseen),
+            errors(splits["random"][i]),
+            quantiles(joint, [i], splits["random"]),
             ranges(m.kernels),
         )
         for i, m in enumerate(joint.members)
     )
-    whole = errors(np.concatenate(old))
     return GroupFit(
         group.key,
         group.stack,
         group.rows,
         result.family,
-        differs,
+        {m.generation: _differs(result.generations[m.generation], result.family) for m in joint.members},
         chips,
-        whole,
+        errors(np.concatenate(old)),
+        errors(np.concatenate(prior)),
         errors(np.concatenate(seen)),
         {name: errors(np.concatenate(parts)) for name, parts in splits.items()},
         tuple(joint.names[i] for i in joint.local),
         joint.priors,
-        _shared_quantiles(joint, splits),
-        joint.open(at),
-        _refusal(group, errors(np.concatenate(unseen)), whole),
     )
 
 
-def _refusal(group: Group, left_out: Errors, old: Errors) -> str:
-    """Why nothing is written. Chips that differ in more than they may are no measure: they learnt by heart."""
+def _old(group: Group) -> list[FloatArray]:
+    return [np.log(m.measured / now) for m, now in zip(group.members, group.current, strict=True)]
+
+
+def _unfitted(group: Group, joint: Joint, why: str) -> GroupFit:
+    """The values now, and why they stay."""
+    old = errors(np.concatenate(_old(group)))
+    prior = errors(np.concatenate(joint.residuals(joint.centre())))
+    return GroupFit(group.key, group.stack, group.rows, {}, {}, (), old, prior, old, {}, (), joint.priors, refused=why)
+
+
+def _too_few(group: Group, free: int) -> str:
+    """Why rows cannot tell so many parameters, or ""."""
     if group.rows < LEAST_ROWS:
         return f"{group.rows} rows, fewer than {LEAST_ROWS}"
-    if group.lawful and left_out.mean_log > SEEN * old.mean_log:
+    if group.shapes <= free:
+        return f"{group.rows} rows of {group.shapes} shapes do not tell {free} parameters apart"
+    return ""
+
+
+def _worse(group: Group, found: GroupFit, data: str) -> str:
+    """Why the values now stay, or "". Values that were fitted to the same rows have seen what is left out of a fit; chips that
+    differ in more than they may are no measure: they learnt by heart."""
+    allowed = SEEN if data == group.data else 1.0
+    if group.lawful and found.left_out["random"].mean_log > allowed * found.old.mean_log:
         return "left-out error more than that of the values now"
     return ""
+
+
+def _worse_than_family(found: GroupFit, tried: _Tried) -> str:
+    """Why the family's values stay, or "". They may have seen the largest quarter, which the fit has not."""
+    if found.left_out["random"].mean_log > found.prior.mean_log:
+        return "left-out error more than that of the family's values"
+    rows = tried.joint.splits()["shapes"][0]
+    largest = errors(np.concatenate(tried.joint.residuals(tried.joint.centre(), rows)))
+    if found.left_out["shapes"].mean_log > SEEN * largest.mean_log:
+        return "the largest quarter, left out, comes out worse than by the family's values"
+    return ""
+
+
+def _values(joint: Joint) -> list[float]:
+    """Values of the family, in the order of the names."""
+    return list(joint.result(joint.centre()).family.values())
 
 
 def _without(joint: Joint, at: FloatArray, index: int) -> FloatArray:

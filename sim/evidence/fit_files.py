@@ -14,7 +14,7 @@ import yaml
 from ..catalog.files import read_yaml, write_whole
 from ..cost.parameters import TABLES
 from ..errors import InputError
-from .fit import GroupFit
+from .fit import ChipFit, GroupFit
 from .groups import family_key
 from .joint import Errors
 
@@ -68,12 +68,26 @@ def _entries(family: str, fit: GroupFit, made: Made) -> Iterator[tuple[str, Entr
     for generation, values in fit.generations.items():
         yield f"{family}-{generation}", Entry(fit.key, values, {"residuals": fit.residuals.get(generation, {})})
     for chip in fit.chips:
-        own: dict[str, dict[str, Any]] = {
-            "residuals": chip.residuals,
-            "ranges": chip.ranges,
-            "fits": _fit(made, chip.rows, chip.left_out),
-        }
-        yield chip.chip, Entry(fit.key, chip.values, own, "calibrated")
+        yield chip.chip, _own(chip, fit.key, made)
+
+
+def _own(chip: ChipFit, key: str, made: Made) -> Entry:
+    """What a fit says of one chip."""
+    blocks: dict[str, dict[str, Any]] = {
+        "residuals": chip.residuals,
+        "ranges": chip.ranges,
+        "fits": _fit(made, chip.rows, chip.left_out),
+    }
+    return Entry(key, chip.values, blocks, "calibrated")
+
+
+def write_chip(shelf: Shelf, chip: str, fits: Sequence[GroupFit], made: Made) -> list[Path]:
+    """Merge fits of a chip into its files, one for each stack; returns what was written."""
+    files: dict[str, list[Entry]] = {}
+    for fit in fits:
+        if not fit.refused:
+            files.setdefault(fit.stack, []).append(_own(fit.chips[0], fit.key, made))
+    return [merge(shelf, chip, stack, entries, made) for stack, entries in sorted(files.items())]
 
 
 def merge(shelf: Shelf, subject: str, stack: str, entries: Sequence[Entry], made: Made) -> Path:

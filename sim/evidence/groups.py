@@ -30,7 +30,9 @@ class Group:
 
     key: `gemm.bf16.bf16` (a collective: its kind alone); stack: as a calibration file names it; members: with machines as
     their family and generation price them; current: seconds by the calibrations now, those of chips included [n] each;
-    start: the family's values now, by name; lawful: chips differ now in nothing but what may differ by chip.
+    start: the family's values now, by name; lawful: chips differ now in nothing but what may differ by chip;
+    data: what the values now were fitted to, "" if to nothing that is known;
+    widths: how far generations and chips of the family stand apart, where its file says so.
     """
 
     key: str
@@ -39,11 +41,18 @@ class Group:
     current: tuple[FloatArray, ...]
     start: dict[str, float]
     lawful: bool
+    data: str = ""
+    widths: tuple[float, ...] = ()
 
     @property
     def kind(self) -> str:
         """Name of the kernel kind."""
         return self.key.partition(".")[0]
+
+    @property
+    def shapes(self) -> int:
+        """Different shapes of all rows."""
+        return len(np.unique(np.concatenate([member.kernels.dims for member in self.members]), axis=0))
 
     @property
     def rows(self) -> int:
@@ -188,4 +197,7 @@ class _Shelf:
             lawful &= not any(found and table[i].scope != "chip" for i, found in enumerate(differs[: len(table)]))
         shared = self.shared.machine(*chips[0][:2]).parameters[cell]
         start = {parameter.name: float(shared[i]) for i, parameter in enumerate(table)}
-        return Group(key, name, tuple(members), tuple(current), start, lawful)
+        known = self.now.calibration(*chips[0][:2])
+        fit = known.fits.get(key) or known.fits.get(family_key(key))
+        widths = tuple(known.priors.get(family_key(key), {}).values())
+        return Group(key, name, tuple(members), tuple(current), start, lawful, fit.data if fit else "", widths)

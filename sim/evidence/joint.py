@@ -90,7 +90,8 @@ def errors(residuals: FloatArray) -> Errors:
 class Joint:
     """The group as a function of one vector: family's free values, then deviations of generations, then of chips.
 
-    names: parameters that are free (default: all that move a time). local: those that may deviate (default: of scope `chip`).
+    names: parameters that are free if they move a time (default: all but choices). local: those that may deviate (default: of
+    scope `chip`).
     start: values of the family to start from, by name, and the centre of its prior (default: the first chip's machine).
     """
 
@@ -117,10 +118,9 @@ class Joint:
             first[[p.name for p in self.table].index(name)] = value
         columns = [self.table.index(p) for p in free]
         self._set(free, np.array(columns, dtype=np.intp), first)
-        if names is None:
-            moves = self._moves()
-            free = [p for p, moved in zip(free, moves, strict=True) if moved]
-            self._set(free, self.columns[moves], first)
+        moves = self._moves()
+        free = [p for p, moved in zip(free, moves, strict=True) if moved]
+        self._set(free, self.columns[moves], first)
         chosen = [p.name in local if local is not None else p.scope == "chip" for p in free]
         self.local: Indices = np.flatnonzero(chosen)
         self.generations = sorted({member.generation for member in members})
