@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -64,16 +65,36 @@ def rows_of(kind: str, n: int) -> tuple[Any, ...]:
     return (*ids, dims)
 
 
+def priced(rows: tuple[Any, ...], packed: Machine) -> Any:
+    kind, dtype, stored, dims = rows
+    return seconds_of_rows(kind, dtype, stored, dims, packed)
+
+
+def threads_gain(packed: Machine, n: int = 1_000_000) -> float:
+    """How many times sooner two threads price a million products than one: wall-clock time, so on an idle machine."""
+    halves = [tuple(column[part] for column in rows_of("gemm", n)) for part in (slice(0, n // 2), slice(n // 2, n))]
+
+    def wall_s(threads: int) -> float:
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda half: priced(half, packed), halves))
+        return time.perf_counter() - begin
+
+    wall_s(1)
+    return min(wall_s(1) for _ in range(3)) / min(wall_s(2) for _ in range(3))
+
+
 def main() -> None:
+    print(f"two threads, products {threads_gain(usual_machine('h100-sxm')):.2f} times one")
     for chip in ("h100-sxm", "tpu-v5p", "mtia-2i"):
         packed = usual_machine(chip)
         for kind in SHAPES:
             n = 1_000_000 if kind in ("memory", "gather", "optimizer") else 100_000
             rows = rows_of(kind, n)
-            took = best_s(lambda rows=rows, packed=packed: seconds_of_rows(*rows, packed))  # type: ignore[misc]
+            took = best_s(lambda rows=rows, packed=packed: priced(rows, packed))  # type: ignore[misc]
             print(f"{chip:10s} {kind:18s} {n / took / 1e6:7.2f} million/s  {took / n * 1e9:7.1f} ns each")
         one = rows_of("gemm", 1)
-        calls = best_s(lambda one=one, packed=packed: [seconds_of_rows(*one, packed) for _ in range(10_000)])  # type: ignore[misc]
+        calls = best_s(lambda one=one, packed=packed: [priced(one, packed) for _ in range(10_000)])  # type: ignore[misc]
         print(f"{chip:10s} {'one call, one gemm':18s} {calls / 10_000 * 1e6:7.2f} us")
 
 

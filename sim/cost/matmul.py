@@ -12,11 +12,18 @@ from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS,
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
 QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES, RESIDENT = range(11, 19)
 THROTTLE, PAIR_WIDTH_PASSES = range(19, 21)
-LONG_S = 1e-3  # a product of this length runs half-way between the clock at rest and the one that power leaves
+STORE, SMALL_TILE = 16, 17  # columns of a product that experts use for PAIR_PASSES and ROW_PASSES
+LONG_S = 1e-3  # of a product of this length the power limit takes half of what it takes of one that never ends
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
-SPLITS = np.array([2.0, 4.0, 8.0, 16.0])
+TILE_ROWS = np.array([128.0, 128.0, 256.0, 64.0, 64.0, 128.0, 64.0, 32.0, 32.0, 16.0, 16.0])
+TILE_COLUMNS = np.array([256.0, 128.0, 128.0, 256.0, 128.0, 64.0, 64.0, 128.0, 64.0, 128.0, 64.0])
+SMALL_ROWS = 32.0
+SMALL_AREA = 64.0 * 64.0
+SPLITS = np.array([2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])
+LEAST_SHARE = 1.0 / 16.0
+SPLIT_WAVES = 8.0  # a product of so many waves gains nothing from a further split
 
 
 @inline
@@ -26,7 +33,7 @@ def joined(first: float, second: float, norm: float) -> float:
     if large <= 0.0:
         return 0.0
     ratio = min(first, second) / large
-    if ratio < 0.02:
+    if ratio < 1e-4:
         return large
     return float(large * (1.0 + ratio**norm) ** (1.0 / norm))
 
@@ -51,37 +58,48 @@ def tile_step_s(a: float, b: float, inside: Elements, p: Row, chip: Row) -> floa
 
 
 @inline
-def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
-    """Least time over tile sizes and splits of k of the waves that `units` units need for the output tiles.
+def _whole_waves(waves: float, quantum: float) -> float:
+    """Waves that are paid: at least one; a unit that idles in the last one costs `quantum` of a busy one."""
+    return max(1.0, waves + quantum * (math.ceil(waves) - waves))
 
-    d: m, n, k, batch. A unit that idles in the last wave costs `quantum` of a busy one.
+
+@inline
+def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
+    """Least time over TILES and splits of k of the waves that the units need for the output tiles. d: m, n, k, batch.
+
+    A tile or a split whose lower bound (arithmetic spread evenly over units) exceeds the best found so far is passed over, so
+    that the result is that of trying all.
     """
-    best = math.inf
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
-    units = chip[UNITS]
-    fill = p[FILL] / chip[CLOCK_HZ]
-    for i in range(TILE_SIDES.size):
-        a = TILE_SIDES[i]
-        if i > 0 and TILE_SIDES[i - 1] >= m:
-            break  # a smaller side already covers all rows
-        rows = math.ceil(m / a) * batch
-        for j in range(1, TILE_SIDES.size):
-            b = TILE_SIDES[j]
-            tiles = rows * math.ceil(n / b)
-            step = tile_step_s(a, b, inside, p, chip)
-            waves = tiles / units
-            waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
-            best = min(best, waves * (k * step + fill))
-            if tiles >= units:
-                continue
-            for s in range(SPLITS.size):
-                split = SPLITS[s]
-                waves = tiles * split / units
-                waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
-                adding = p[SPLIT] / chip[CLOCK_HZ] + 4.0 * split * m * n * batch / chip[SRAM_RATE]
-                best = min(best, waves * (k / split * step + fill) + adding)
-                if tiles * split >= units:
-                    break
+    units, clock, quantum = chip[UNITS], chip[CLOCK_HZ], p[QUANTUM]
+    flop = 2.0 * units / (inside[2] * p[EFFICIENCY])
+    byte, latency = 1.0 / (p[UNIT_BYTES] * clock), p[STEP] / clock
+    latency *= latency
+    fill, store = p[FILL] / clock, inside[3] * p[STORE] / clock
+    adding, added = p[SPLIT] / clock, 4.0 * m * n * batch / chip[SRAM_RATE]
+    best = math.inf
+    count = TILE_ROWS.size
+    for index in range(count):
+        i = index if m > SMALL_ROWS else count - 1 - index  # the likely winner first
+        a, b = TILE_ROWS[i], TILE_COLUMNS[i]
+        high, wide = min(a, m), min(b, n)
+        tiles = math.ceil(m / a) * math.ceil(n / b) * batch
+        arithmetic = flop * (a * b + p[SMALL_TILE] * SMALL_AREA)
+        each = fill + store * high * wide
+        spread = tiles / units
+        if k * arithmetic * max(LEAST_SHARE, spread) + each >= best:
+            continue
+        operands = byte * (high * inside[0] + wide * inside[1])
+        whole = k * math.sqrt(arithmetic * arithmetic + operands * operands + latency)
+        best = min(best, _whole_waves(spread, quantum) * (whole + each))
+        for j in range(SPLITS.size):
+            split = SPLITS[j]
+            waves = spread * split
+            extra = adding + added * split
+            if max(1.0, waves) * (whole / split + each) + extra < best:
+                best = min(best, _whole_waves(waves, quantum) * (whole / split + each) + extra)
+            if waves >= SPLIT_WAVES:
+                break
     return best
 
 
@@ -98,7 +116,7 @@ def quantise_s(m: float, k: float, p: Row, chip: Row) -> float:
 def _tiles(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
     compute = tile_waves_s(d, inside, p, chip)
-    compute *= 1.0 + p[THROTTLE] * compute / (compute + LONG_S)
+    compute *= 1.0 + p[THROTTLE] * compute * compute / (compute * compute + LONG_S * LONG_S)
     weights = inside[1] * n * k * batch
     activations = (inside[0] * m * k + inside[3] * m * n) * batch
     cache = p[CACHE_SHARE] * chip[SRAM_BYTES]

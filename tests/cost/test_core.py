@@ -42,7 +42,8 @@ def test_the_columns_that_the_code_reads_are_those_of_the_tables() -> None:
     def names(table: tuple[object, ...]) -> list[str]:
         return [parameter.name for parameter in table]  # type: ignore[attr-defined]
 
-    assert names(MATMUL)[matmul.PAIR_PASSES : matmul.ROW_PASSES + 1] == ["pair_passes", "row_passes"]
+    assert names(MATMUL)[matmul.STORE : matmul.SMALL_TILE + 1] == ["store_clocks_per_byte", "small_tile"]
+    assert names(MATMUL)[matmul.THROTTLE] == "throttle"
     assert names(MATMUL)[matmul.QUANTUM] == "quantum"
     assert names(MATMUL)[matmul.EXPERTS] == names(MATMUL)[experts.EXPERTS] == "experts_clocks"
     assert names(ATTENTION)[attention.WORK] == "work_factor"

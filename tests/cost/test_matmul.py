@@ -26,6 +26,9 @@ GEMM = {
     "unit_bytes_per_clock": 100.0,
     "ramp_clocks": 100.0,
     "granule": 64.0,
+    "store_clocks_per_byte": 0.02,
+    "small_tile": 0.3,
+    "throttle": 0.2,
 }
 MECHANISMS = ("tiles", "systolic", "pe_grid")
 SIZES = st.integers(1, 20000)
@@ -43,22 +46,42 @@ def norm3(a: float, b: float) -> float:
     return float((a**3 + b**3) ** (1 / 3))
 
 
-def tiles_twin(m: int, n: int, k: int) -> float:
-    """Every tile with every split, nothing pruned; A, B, C of two bytes."""
+TILES = [(16, 64), (16, 128), (32, 64), (32, 128), (64, 64), (128, 64), (64, 128), (64, 256), (256, 128), (128, 128)]
+TILES += [(128, 256)]
+SMALLER = {
+    3: 2,
+    4: 3,
+    6: 4,
+    8: 6,
+    12: 8,
+    16: 12,
+}  # a split is tried while the one before it leaves fewer than eight waves
+
+
+def waves_twin(m: int, n: int, k: int) -> float:
+    """Every tile with every split, nothing passed over; A, B, C of two bytes."""
     best = math.inf
-    for a, b, split in product((16, 32, 64, 128, 256), (32, 64, 128, 256), (1, 2, 4, 8, 16)):
-        tiles = math.ceil(m / a) * math.ceil(n / b)
-        if split > 1 and (tiles >= 100 or (split > 2 and tiles * split / 2 >= 100)):
+    for (a, b), split in product(TILES, (1, 2, 3, 4, 6, 8, 12, 16)):
+        waves = math.ceil(m / a) * math.ceil(n / b) * split / 100
+        if split > 2 and waves / split * SMALLER[split] >= 8:
             continue
-        step = math.sqrt((2 * a * b * 100 / (PEAK * 0.8)) ** 2 + (2 * (a + b) / (100 * CLOCK)) ** 2 + (1 / CLOCK) ** 2)
-        waves = tiles * split / 100
-        waves = max(1.0, waves + 0.5 * (math.ceil(waves) - waves))
+        arithmetic = 2 * (a * b + 0.3 * 64 * 64) * 100 / (PEAK * 0.8)
+        operands = 2 * (min(a, m) + min(b, n)) / (100 * CLOCK)
+        step = math.sqrt(arithmetic**2 + operands**2 + (1 / CLOCK) ** 2)
+        paid = max(1.0, waves + 0.5 * (math.ceil(waves) - waves))
         adding = 0.0 if split == 1 else 3000 / CLOCK + 4 * split * m * n / 2e13
-        best = min(best, waves * (k / split * step + 500 / CLOCK) + adding)
+        stored = (500 + 0.02 * 2 * min(a, m) * min(b, n)) / CLOCK
+        best = min(best, paid * (k / split * step + stored) + adding)
+    return best
+
+
+def tiles_twin(m: int, n: int, k: int) -> float:
+    waves = waves_twin(m, n, k)
+    waves *= 1.0 + 0.2 * waves**2 / (waves**2 + 1e-6)
     weights, activations = 2 * n * k, 2 * (m * k + m * n)
     cold = 1 / (1 + (0.1 * 5e7 / activations) ** 4)
     moved = max((weights + activations * cold) / (MEMORY_RATE * 0.9), (weights + activations) / 2e13)
-    return 2000 / CLOCK + norm3(best, moved + 100 / CLOCK)
+    return 2000 / CLOCK + norm3(waves, moved + 100 / CLOCK)
 
 
 def systolic_twin(m: int, n: int, k: int) -> float:
@@ -94,7 +117,8 @@ def test_a_product_takes_as_long_as_its_plain_twin_says(mechanism: str, m: int, 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_a_huge_product_takes_its_flops_over_the_reached_peak(mechanism: str) -> None:
-    machine = machine_of(mechanism, unit_bytes_per_clock=1e4, step_clocks=1e-3, norm=12.0, cache_share=0.9)
+    free = {"throttle": 0.0, "small_tile": 0.0, "cache_share": 0.9}
+    machine = machine_of(mechanism, unit_bytes_per_clock=1e4, step_clocks=1e-3, norm=12.0, **free)
     assert gemm(machine, 51200, 51200, 51200) == pytest.approx(2 * 51200**3 / (PEAK * 0.8), rel=0.02)
 
 
@@ -112,7 +136,7 @@ def test_time_never_falls_when_a_dimension_grows(mechanism: str, m: int, n: int,
     machine = machine_of(mechanism)
     grown = [m, n, k]
     grown[axis] += more
-    assert gemm(machine, *grown) >= gemm(machine, m, n, k) * (1 - 1e-12)
+    assert gemm(machine, grown[0], grown[1], grown[2]) >= gemm(machine, m, n, k) * (1 - 1e-12)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -130,6 +154,47 @@ def test_one_tile_more_than_there_are_units_costs_a_wave_of_tiles() -> None:
     assert over > 1.08 * full  # 100 tiles of 128 x 256, then a few more of any size
     spread = machine_of("tiles", quantum=0.01, unit_bytes_per_clock=1e4, norm=12.0)
     assert gemm(spread, 1281, 2560, 65536) < over
+
+
+@pytest.mark.parametrize("name", ["memory_efficiency", "unit_bytes_per_clock", "efficiency"])
+@settings(max_examples=60, deadline=None)
+@given(m=SIZES, n=SIZES, k=SIZES, share=st.floats(0.3, 1.0))
+def test_a_lower_rate_never_makes_a_product_faster(name: str, m: int, n: int, k: int, share: float) -> None:
+    slower = machine_of("tiles", **{name: GEMM[name] * share})
+    assert gemm(slower, m, n, k) >= gemm(machine_of("tiles"), m, n, k) * (1 - 1e-12)
+
+
+LATENCIES = ["launch_clocks", "fill_clocks", "step_clocks", "split_clocks", "ramp_clocks", "store_clocks_per_byte"]
+
+
+@pytest.mark.parametrize("name", [*LATENCIES, "small_tile", "throttle", "quantum"])
+@settings(max_examples=40, deadline=None)
+@given(m=SIZES, n=SIZES, k=SIZES, share=st.floats(0.0, 1.0))
+def test_a_lower_cost_never_makes_a_product_slower(name: str, m: int, n: int, k: int, share: float) -> None:
+    cheaper = machine_of("tiles", **{name: GEMM[name] * share})
+    assert gemm(cheaper, m, n, k) <= gemm(machine_of("tiles"), m, n, k) * (1 + 1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(m=SIZES, n=SIZES, k=SIZES, name=st.sampled_from(sorted({*LATENCIES, "efficiency", "norm", "cache_share"})))
+def test_time_changes_little_with_a_parameter_that_changes_little(m: int, n: int, k: int, name: str) -> None:
+    near = machine_of("tiles", **{name: GEMM[name] * 1.0001})
+    assert gemm(near, m, n, k) == pytest.approx(gemm(machine_of("tiles"), m, n, k), rel=3e-4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(m=SIZES, n=SIZES, k=SIZES)
+def test_no_product_beats_the_rates_that_its_machine_reaches(m: int, n: int, k: int) -> None:
+    took = gemm(machine_of("tiles", cache_share=0.0), m, n, k)
+    moved = 2 * (n * k + m * k + m * n)
+    assert took >= max(2 * m * n * k / (PEAK * 0.8), moved / (MEMORY_RATE * 0.9)) + 2000 / CLOCK
+
+
+def test_a_long_product_runs_at_the_clock_that_the_power_limit_leaves() -> None:
+    free = machine_of("tiles", throttle=0.0)
+    short, long = (256, 4096, 4096), (32768, 32768, 32768)
+    assert gemm(machine_of("tiles"), *short) == pytest.approx(gemm(free, *short), rel=1e-3)
+    assert gemm(machine_of("tiles"), *long) == pytest.approx(1.2 * gemm(free, *long), rel=1e-2)
 
 
 def test_a_long_inner_dimension_is_split_over_idle_units() -> None:
@@ -166,7 +231,7 @@ def test_a_grid_streams_the_matrices_of_a_large_model_however_empty_its_sram_is(
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_weights_stored_in_four_bits_make_a_thin_product_faster_and_leave_a_huge_one(mechanism: str) -> None:
-    machine = machine_of(mechanism, norm=8.0)
+    machine = machine_of(mechanism, norm=8.0, unit_bytes_per_clock=400.0)
     assert gemm(machine, 8, 16384, 16384, stored="int4") < 0.4 * gemm(machine, 8, 16384, 16384)
     assert gemm(machine, 16384, 16384, 16384, stored="int4") > 0.9 * gemm(machine, 16384, 16384, 16384)
 

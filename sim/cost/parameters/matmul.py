@@ -5,9 +5,11 @@ from __future__ import annotations
 from .parameter import Parameter
 
 MATMUL = (
-    Parameter("launch_clocks", 4000.0, "from launch to first instruction, and from last store to completion"),
-    Parameter("efficiency", 0.8, "reached share of the peak on large shapes", bounds=(0.01, 1.0)),
-    Parameter("memory_efficiency", 0.85, "reached share of the memory bandwidth", bounds=(0.01, 1.0)),
+    Parameter(
+        "launch_clocks", 4000.0, "from launch to first instruction, and from last store to completion", scope="chip"
+    ),
+    Parameter("efficiency", 0.8, "reached share of the peak on large shapes", bounds=(0.01, 1.0), scope="chip"),
+    Parameter("memory_efficiency", 0.85, "reached share of the memory bandwidth", bounds=(0.01, 1.0), scope="chip"),
     Parameter(
         "cache_share",
         0.5,
@@ -23,12 +25,12 @@ MATMUL = (
     ),
     Parameter(
         "fill_clocks",
-        1000.0,
+        500.0,
         "prologue and epilogue of an output tile; systolic: fill and drain of the array",
         scale=500.0,
     ),
     Parameter(
-        "step_clocks", 0.5, "tiles: clocks for each k that no tile undercuts (latency of the inner loop)", scale=0.3
+        "step_clocks", 2.0, "tiles: clocks for each k that no tile undercuts (latency of the inner loop)", scale=0.3
     ),
     Parameter(
         "quantum",
@@ -37,8 +39,8 @@ MATMUL = (
         bounds=(0.0, 1.0),
         scale=0.2,
     ),
-    Parameter("split_clocks", 2000.0, "tiles: to add up the parts of a split inner dimension", scale=1000.0),
-    Parameter("unit_bytes_per_clock", 64.0, "tiles: operand bytes that one unit takes in a clock"),
+    Parameter("split_clocks", 5000.0, "tiles: to add up the parts of a split inner dimension", scale=1000.0),
+    Parameter("unit_bytes_per_clock", 200.0, "tiles: operand bytes that one unit takes in a clock"),
     Parameter("ramp_clocks", 500.0, "until memory runs at full rate", scale=300.0),
     Parameter("quantise_clocks", 0.0, "launch of the pass that quantises activations (0 where there is none)"),
     Parameter("quantise_row_clocks", 0.0, "of a row in that pass, one unit a row"),
@@ -56,12 +58,20 @@ MATMUL = (
         scale=20.0,
     ),
     Parameter(
-        "pair_passes",
-        1.0,
-        "moe: passes over the hidden values of every token-expert pair that lies on the rank",
-        scale=1.0,
+        "store_clocks_per_byte",
+        0.03,
+        "tiles: to store a byte of an output tile once its sums are done",
+        scale=0.01,
+        scope="chip",
     ),
-    Parameter("row_passes", 3.0, "moe: passes over the hidden values of each token-expert pair of the rank", scale=1.0),
+    Parameter(
+        "small_tile",
+        0.2,
+        "tiles: how much longer a tile of 64 x 64 multiplies than its FLOPs say; goes with 1/area",
+        bounds=(0.0, 3.0),
+        scale=0.2,
+        scope="chip",
+    ),
     Parameter(
         "resident_share",
         0.1,
@@ -69,14 +79,10 @@ MATMUL = (
     ),
     Parameter(
         "throttle",
-        0.0,
+        0.2,
         "tiles: how much longer a long product takes at the clock that the power limit leaves",
+        bounds=(0.0, 3.0),
         scale=0.2,
-    ),
-    Parameter(
-        "pair_width_passes",
-        0.0,
-        "moe: passes over the inner values of every token-expert pair that lies on the rank",
-        scale=1.0,
+        scope="chip",
     ),
 )
