@@ -38,7 +38,7 @@ def _answer(row: Row, context: Context) -> Answer:
         return operator_rows.answer(row, context)
     if phase == "train":
         raise Skip("training runs are no inference")
-    chip = context.chip(row.text("device"))
+    chip = _alone(context.chip(row.text("device")), row)
     model = model_of(context, row, "moe_experts", "moe_topk", "moe_ffn")
     replica = _replica(row, context, model, chip)
     values = {"encoder": _encoder, "prefill": _prefill, "decode": _decode}.get(phase, _requests)(row, replica)
@@ -77,6 +77,13 @@ def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
             continue
         return replica
     raise Skip("no degree fits")
+
+
+def _alone(chip: Chip, row: Row) -> Chip:
+    """The chip as the only copy on it finds it: one rank has the memory of all to itself."""
+    if _policy(row, r"copies=(\d+)") != 1 or row.count("TP") != 1:
+        return chip
+    return chip.with_(memory=chip.memory.with_(bandwidth_bytes_per_s=chip.memory.bandwidth_bytes_per_s * chip.ranks))
 
 
 def _policy(row: Row, *patterns: str) -> int | None:
@@ -149,7 +156,9 @@ def _prompt_pass(replica: Replica, batch: int, tokens: int) -> dict[str, float]:
 def _encoder(row: Row, replica: Replica) -> dict[str, float]:
     tokens = round(row.number("input_tokens") or ENCODER_TOKENS)
     batch = _batch(row) or 1
-    return _prompt_pass(replica, batch, tokens)
+    values = _prompt_pass(replica, batch, tokens)
+    waiting = _policy(row, r"workers/copy=(\d+)") or 1  # batches that are sent to a copy at once: each waits for the others
+    return {**values, **{name: values[name] * waiting for name in ("prefill_latency_ms", "ttft_ms_p50")}}
 
 
 def _prefill(row: Row, replica: Replica) -> dict[str, float]:
