@@ -75,7 +75,7 @@ def draw(rows: Path, left_out: Sequence[Report], images: Path) -> list[tuple[str
         ("end-to-end-ratio.svg", "Predicted over measured of every other table", _ratios(rows)),
     ]
     for name, _, figure in drawn:
-        figure.savefig(images / name, dpi=130, metadata={"Date": None, "Creator": None})
+        figure.savefig(images / name, dpi=100, metadata={"Date": None, "Creator": None})
     return [(name, text) for name, text, _ in drawn]
 
 

@@ -1,6 +1,6 @@
 """`--leave-out`: refits the kernels without some of the measured rows and predicts those by values that have not seen them.
 
-A refit takes one kind and format under one stack, on all its chips together (joint.py), from the declared starts.
+A refit takes one kind and format under one stack, on all its chips together (joint.py), and starts from the declared defaults.
 Left out a stack, its rows are priced as another stack with rows of the same format is, else by the values of no stack.
 """
 
@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..catalog.calibrations import Stack
 from ..catalog.chips import Chip
 from ..cost import BASES, Machine, interval
 from ..cost.parameters import TABLES
@@ -21,10 +20,10 @@ from ..errors import UnknownFigure
 from ..lowering.kernels import Kernels
 from ..lowering.kinds import KINDS
 from .context import Context, Level
-from .fit import LEAST_ROWS, good_start
+from .fit import LEAST_ROWS, STEPS, good_start
 from .groups import key_of
 from .joint import Indices, Joint, JointFit, Member, solver
-from .kernel_rows import host_launch_s, kernels_of, launched_alone, stack_of
+from .kernel_rows import kernels_of, launched_alone, launched_alone_s, stack_of
 from .predictions import Predictions, Progress
 from .rules import BoolArray
 from .splits import Labels, split_labels
@@ -39,8 +38,8 @@ _INTERVALS: dict[str, Level] = {
 
 
 class LeftOut(NamedTuple):
-    """Predictions of the rows that a refit left out; beside: what plainer answers say of them [us], by name; labels: which
-    refit left a row out."""
+    """Predictions of the rows that a refit left out. family_us: what the refit's values say without what differs by generation
+    and chip; labels: which refit left a row out."""
 
     predictions: Predictions
     family_us: FloatArray
@@ -134,12 +133,11 @@ class _Refits:
         if whole is None:
             return
         joint, chips = whole
-        start = joint.fit()
         for label in sorted({self.labels[i] for rows in group.rows.values() for i in rows} - {""}):
             kept = [np.flatnonzero(self.labels[self._fitted_rows(group, chip)] != label) for chip in chips]
             if sum(rows.size for rows in kept) < LEAST_ROWS:
                 continue
-            fit = joint.result(joint.fit(kept, start))
+            fit = joint.result(joint.fit(kept, steps=STEPS))
             for chip, rows in group.rows.items():
                 self._price(rows[self.labels[rows] == label], chip, group.stack, _Fitted(group, fit))
 
@@ -158,7 +156,7 @@ class _Refits:
         name = (group.key, group.stack)
         if name not in self.fits:
             whole = self._joint(group)
-            self.fits[name] = None if whole is None else _Fitted(group, whole[0].result(whole[0].fit()))
+            self.fits[name] = None if whole is None else _Fitted(group, whole[0].result(whole[0].fit(steps=STEPS)))
         return self.fits[name]
 
     def _fitted_rows(self, group: _Group, chip: str) -> Indices:
@@ -183,10 +181,7 @@ class _Refits:
 
     def _machine(self, context: Context, chip: str, stack: str) -> Machine:
         record = self.chips[chip]
-        return context.machine(record, self._stack(record, stack, context))
-
-    def _stack(self, chip: Chip, label: str, context: Context) -> Stack:
-        return stack_of(label, chip, context)
+        return context.machine(record, stack_of(stack, record, context))
 
     def _price(self, rows: Indices, chip: str, stack: str, fitted: _Fitted | None) -> None:
         """Seconds, interval and the family's answer of rows of a chip, by a refit or by the values of no stack."""
@@ -196,7 +191,6 @@ class _Refits:
         try:
             base = self._machine(self.shared if fitted else self.plain, chip, stack)
             spread = self._machine(self.spread if fitted else self.plain, chip, stack).residuals
-            host = np.where(self.alone[rows], host_launch_s(kernels, base), 0.0)
             packed = base._replace(residuals=spread)
             shared = packed
             if fitted is not None:
@@ -209,7 +203,7 @@ class _Refits:
             self._mark(rows, f"{error.key} is unknown")
             return
         for out, values in ((self.time, times), (self.low, low), (self.high, high), (self.family, family)):
-            out[rows] = values + host
+            out[rows] = np.where(self.alone[rows], launched_alone_s(values, kernels, base), values)
         self._mark(rows, "")
 
     def _mark(self, rows: Indices, reason: str) -> None:
