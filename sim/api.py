@@ -11,7 +11,7 @@ from .catalog.library import Library, default_library
 from .catalog.models import Model
 from .catalog.plans import Plan
 from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic
-from .catalog.targets import Target, check_size, fingerprint, target
+from .catalog.targets import Target, adjusted, check_size, fingerprint, target
 from .errors import InputError
 from .lowering.check import check, resolved
 from .report.commands import command
@@ -36,7 +36,8 @@ class _Asked:
         self.scenario, self.library = scenario, library
         self.group: Group = scenario.groups[0]
         self.model: Model = library.model(self.group.model)
-        self.target: Target = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
+        found = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
+        self.target: Target = adjusted(found, self.group.power_cap_w, self.group.chip_changes)
         self.training = training
         self.devices, self.replicas = self._sizes()
         check_size(self.target.cluster, self.devices)
@@ -104,6 +105,21 @@ class _Asked:
             ),
             "slices": Figure(self.slices, "slices", basis="measured", note="domains that the outermost network joins"),
         }
+
+    def clock_figures(self) -> dict[str, Figure]:
+        """Under a power cap, the clock that it leaves to the kernels that draw most."""
+        if self.group.power_cap_w is None:
+            return {}
+        from .cost import machine
+        from .cost.machine import CLOCK_HZ
+
+        built = machine(self.target.chip, self.target.family, self.target.calibration, self.target.cluster)
+        full_hz = float(built.chip_values[CLOCK_HZ])
+        note = (
+            f"{built.clock:.0%} of what the chip's own limit leaves, for kernels that draw the most; others run up to "
+            f"{text(full_hz, 'hz')}"
+        )
+        return {"clock": Figure(built.clock * full_hz, "hz", basis="extrapolated", note=note)}
 
 
 def fit(scenario: Scenario, library: Library | None = None) -> Result:
@@ -192,7 +208,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
     answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand)
     parts, needed = _memory(asked)
     memory_verdict, fits = _memory_verdict(asked, parts)
-    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures()}
+    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures(), **asked.clock_figures()}
     figures.update(_bill_figures(asked, answered.seconds, answered.chip_w, answered.basis))
     return Result(
         schema="gambrel.train/1",
@@ -281,7 +297,7 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
             provenance=asked.provenance,
         )
     answered = answer.answer(_setup(asked), _traffic(scenario), scenario.slo, scenario.seed, progress)
-    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures()}
+    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures(), **asked.clock_figures()}
     figures.update(_serving_bill(asked, answered))
     return Result(
         schema="gambrel.serve/1",

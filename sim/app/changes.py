@@ -1,15 +1,14 @@
-"""`--set key=value`: change one value of a scenario by its key path; `*=` multiplies, `+=` adds."""
+"""`--set key=value`: change one value of a scenario, or of its chip, by its key path; `*=` multiplies, `+=` adds."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from ..catalog.chip_changes import FORM, read_change
 from ..errors import InputError, did_you_mean
 from ..units import split_unit
 from .options import number
 
-_FORM = re.compile(r"^(?P<key>[a-z0-9_.\-]+?)\s*(?P<operator>\*=|\+=|=)\s*(?P<value>.+)$")
 _SECTIONS = {
     "plan": ("groups", 0, "plan"),
     "engine": ("groups", 0, "engine"),
@@ -22,14 +21,22 @@ _SECTIONS = {
 
 def change(data: dict[str, Any], text: str) -> None:
     """Apply one change to the plain values of a scenario. Raises InputError naming the key and a remedy."""
-    match = _FORM.match(text.strip())
+    match = FORM.match(text.strip())
     if match is None:
         raise InputError(f"--set {text!r} is not a change. Write key=value, key*=factor or key+=amount.")
     steps = match["key"].split(".")
     head, rest = steps[0], steps[1:]
+    if head == "chip" and rest:
+        wanted = text.strip().removeprefix("chip.")
+        read_change(wanted)
+        group = data["groups"][0]
+        group["chip_changes"] = [*group.get("chip_changes", ()), wanted]
+        return
     if head not in _SECTIONS or not rest:
-        known = ", ".join(f"{name}." for name in _SECTIONS)
-        raise InputError(f"--set {match['key']}: a change begins with one of {known} {did_you_mean(head, _SECTIONS)}")
+        known = ", ".join(f"{name}." for name in (*_SECTIONS, "chip"))
+        raise InputError(
+            f"--set {match['key']}: a change begins with one of {known} {did_you_mean(head, (*_SECTIONS, 'chip'))}"
+        )
     holder: Any = data
     for step in _SECTIONS[head]:
         holder = holder[step] if isinstance(step, int) else holder.setdefault(step, {})

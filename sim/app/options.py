@@ -28,7 +28,7 @@ KeyPath = tuple[str | int, ...]
 _GROUP: KeyPath = ("groups", 0)
 _SERVING_PLAN = {"tp", "pp", "dp", "cp", "ep", "expert_tp", "attention_dp", "sequence_parallel"}
 _SERVING_DTYPES = {"weights", "activations", "experts", "attention", "kv_cache"}
-_NEITHER = {"plan", "engine", "role", "dtypes", "kind"}  # records, and what the verb itself decides
+_NEITHER = {"plan", "engine", "role", "dtypes", "kind", "chip_changes"}  # records, and what the verb itself decides
 
 
 class Option(NamedTuple):
@@ -94,6 +94,8 @@ def options(verb: Verb) -> tuple[Option, ...]:
     found: dict[str, Option] = {}
     training, serving = verb != "serve", verb != "train"
     hidden = (_NEITHER if serving else {*_NEITHER, "replicas"}) - ({"role"} if training and serving else set())
+    if verb == "fit":
+        hidden = {*hidden, "power_cap_w"}
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
         _add(found, TokenBudget, ("demand",), "The question", _NEITHER if verb == "train" else {*_NEITHER, "tokens"})

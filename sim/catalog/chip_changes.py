@@ -14,7 +14,7 @@ from .chips import Chip
 from .records import Record
 
 FORM = re.compile(r"^(?P<key>[a-z0-9_.\-]+?)\s*(?P<operator>\*=|\+=|=)\s*(?P<value>.+)$")
-_BLOCKS = ("matrix", "vector", "sram", "memory", "scale_up", "scale_out", "host", "power")
+_BLOCKS = ("matrix", "vector", "sram", "memory", "host", "power")  # ports are those of the cluster
 _SHORT = {"clock": "matrix.clock", "units": "matrix.units"}
 
 
@@ -71,7 +71,8 @@ def _field(block: str, name: str, operator: str, key: str) -> tuple[str, float]:
             continue
         if operator == "*=" and split is None:
             return field, 1.0
-        forms = ", ".join(f"{stem[0]}_{unit}" for unit in units_of(stem[1]))
+        units = units_of(stem[1])
+        forms = ", ".join(f"{stem[0]}_{unit}" for unit in [each for each in units if each[0] in "gt"] or units)
         raise InputError(f"chip.{key}: say in which unit. Use one of {forms}, or *=.")
     raise InputError(f"chip.{key}: a chip has no such value in {block}. {did_you_mean(name, known)}".rstrip())
 
@@ -90,16 +91,17 @@ def _numeric(record: type[Record], field: str) -> bool:
 def _apply(chip: Chip, change: Change, text: str) -> Chip:
     block = getattr(chip, change.block)
     old = None if block is None else getattr(block, change.field)
-    if (change.block, change.field) == ("matrix", "clock_hz") and change.operator == "*=" and change.value > 0.0:
+    if change.field == "clock_hz" and change.operator == "*=" and change.value > 0.0:
         return chip.clocked(change.value)
-    if old is None and (block is None or change.operator != "="):
+    tied = change.field in ("clock_hz", "units")  # what peaks go with
+    if old is None and (block is None or tied or change.operator != "="):
         raise InputError(
             f"chip.{text}: {change.block}.{change.field} of {chip.id} is unknown. Give it in the chip's file."
         )
     new = change.applied(old or 0.0)
-    if (change.block, change.field) == ("matrix", "clock_hz") and old and new > 0.0:
+    if change.field == "clock_hz" and old and new > 0.0:
         return chip.clocked(new / old)
-    if (change.block, change.field) == ("matrix", "units") and old and round(new) > 0:
+    if change.field == "units" and round(new) > 0:
         return chip.resized(round(new))
     whole = round(new) if isinstance(old, int) else new
     fields = {**block.model_dump(), change.field: whole}

@@ -67,6 +67,8 @@ class Group(Record):
     plan: Plan = Plan()
     stack: Text | None = Field(None, description="null: the family's default")
     engine: Engine = Engine()
+    power_cap_w: Positive | None = Field(None, description="power that one chip may draw; null: its own limit")
+    chip_changes: tuple[Text, ...] = Field((), description="what if the chip were another, such as matrix.clock*=1.1")
 
 
 class Scenario(Record):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import Infeasible, InputError
 from .calibrations import Calibration, Stack
+from .chip_changes import changed
 from .chips import Chip, Family
 from .clusters import Cluster
 from .library import Library
@@ -40,6 +41,17 @@ def target(library: Library, cluster: str, stack: str | None, role: str) -> Targ
             f"stack {chosen.id} is for {chosen.role}, not for {wanted}. Use {default}, or leave --stack out."
         )
     return Target(chip, family, found, chosen, library.calibration(chip, chosen))
+
+
+def adjusted(found: Target, power_cap_w: float | None, chip_changes: tuple[str, ...]) -> Target:
+    """The target with another chip than the catalogue's: changed values, a power cap below its own limit [W].
+
+    Raises InputError for a value that a chip does not have.
+    """
+    chip = changed(found.chip, chip_changes)
+    if power_cap_w is not None:
+        chip = chip.with_(power=chip.power.with_(cap_w=power_cap_w))
+    return found._replace(chip=chip)
 
 
 def check_size(cluster: Cluster, devices: int) -> None:

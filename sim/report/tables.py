@@ -49,6 +49,7 @@ KEY_FIGURES = (
     "energy",
     "carbon",
     "power",
+    "clock",
 )
 
 
