@@ -145,7 +145,7 @@ def slow_groups(names: Sequence[str], measured: FloatArray, kept: BoolArray) -> 
     """Groups whose rows that count all but never take less than 50 us: a host may hide behind them."""
     members: dict[str, list[int]] = defaultdict(list)
     for index in np.flatnonzero(kept):
-        members[names[index]].append(int(index))
+        members[names[int(index)]].append(int(index))
     return [name for name, rows in members.items() if np.quantile(measured[rows], 0.02) > SLOW_US]
 
 
