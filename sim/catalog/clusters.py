@@ -32,6 +32,10 @@ class Tier(Record):
     latency_s: Positive | None = Field(None, description="of one hop; null: the family's")
     oversubscription: Positive = Field(1.0, description="7 = a seventh of the bandwidth crosses the top of this tier")
     reduces: Flag = False
+    uplinks: Count | None = Field(
+        None, description="equal-cost uplinks of a leaf that flows are hashed onto; null: packets are sprayed"
+    )
+    rails: Flag = Field(False, description="chips of equal place in their node share a leaf")
     fault_domain: Text | None = None
 
     @model_validator(mode="after")

@@ -1,4 +1,5 @@
-"""Collectives over the network levels that a group crosses: ring, tree, torus, mesh, hierarchical, in-switch, one-shot.
+"""Collectives over the network levels that a group crosses: ring, tree, torus, mesh, hierarchical, in-switch, direct; each by
+the protocols of its library.
 
 docs/cost.md section 6. Sizes as nccl-tests counts them. A group is `ranks` ranks that stand `stride` apart in rank order.
 """
@@ -8,129 +9,147 @@ from __future__ import annotations
 import math
 
 from ..jit import inline
-from .machine import (
-    BYTES_PER_S,
-    CLOCK_HZ,
-    DOMAIN,
-    HOST,
-    LATENCY_S,
-    MESH,
-    NETWORK,
-    OVERSUBSCRIPTION,
-    RANKS,
-    REDUCES,
-    RING,
-    TIER,
-    TORUS,
-    WRAP,
-    FloatArray,
-    Row,
-)
+from .machine import BYTES_PER_S, CLOCK_HZ, LATENCY_S, MESH, NETWORK, OVERSUBSCRIPTION, REDUCES, FloatArray, Row
+from .network import crossed, is_axis, is_outer, level_rate, off_rail, reach
 
-LAUNCH, STEP, EFFICIENCY, RAMP, REDUCE, ONE_SHOT, ONE_SHOT_CLOCKS, ONE_SHOT_EFFICIENCY, TREE, SPREAD = range(10)
-HOST_SHARE, PEER, REDUCE_CLOCKS = range(10, 13)
+LAUNCH, STEP, BULK, EFFICIENCY, RAMP, OWN, FLAG_STEP, FLAG, LINE_CLOCKS, LINE = range(10)
+REDUCE, REDUCE_CLOCKS, PEER, NETWORK_STEP, NETWORK_EFFICIENCY, HIERARCHICAL, HOST_SHARE = range(10, 17)
+DIRECT, DIRECT_CLOCKS, DIRECT_EFFICIENCY, SHOT_EFFICIENCY, SHOT_CLOCKS = range(17, 22)
 Group = tuple[float, float, float]  # bytes, ranks, stride
-# members inside and outside a tier, rate, steps of a ring, depth of a tree (0: none), latency of a step, next level
-Tier = tuple[float, float, float, float, float, float, float]
+# seconds over the wires inside and outside the scale-up network, and latencies of the steps there, each at rate 1 and 1 hop
+Path = tuple[float, float, float, float]
+# ring, tree, hierarchical [s], in-switch (seconds over the wire, members), rate of a direct kernel, bytes of an outer part
+Shape = tuple[Path, Path, float, tuple[float, float], float, float]
+NONE: Path = (math.inf, 0.0, 0.0, 0.0)
+REDUCED_AMONG = 4.0  # NCCL reduces in the switch among more than these
+REDUCED_BYTES = 2.0  # narrowest element that switches add
+TREE_SHARE = (
+    0.92  # of a ring's rate that a tree reaches inside a node (the same factor as in NCCL's own choice of algorithm)
+)
+FLAG_BYTES, LINE_BYTES = 2.0, 128.0 / 120.0  # bytes over the wire for each byte: 4 of 8, and 120 of 128
 
 
 @inline
-def reach(levels: FloatArray, level: int, ranks: float, stride: float) -> float:
-    """Members of a group inside one domain of a level; the outermost level holds them all."""
-    if level < 0:
-        return 1.0
-    if level == levels.shape[0] - 1:
-        return ranks
-    return float(min(ranks, max(1.0, math.floor(levels[level, RANKS] / stride))))
+def _both(a: float, b: float) -> float:
+    """Two stages of a pipeline: the slower, more where they are alike (order 4)."""
+    if a <= 0.0 or b <= 0.0:
+        return max(a, b)
+    share = (min(a, b) / max(a, b)) ** 2
+    return max(a, b) * math.sqrt(math.sqrt(1.0 + share * share))
 
 
 @inline
-def level_rate(row: Row, members: float, level: int, p: Row) -> float:
-    """Bytes a second that a rank can send into a level when `members` take part: links to those that do not are idle."""
-    rate = row[BYTES_PER_S] / row[OVERSUBSCRIPTION]
-    network = row[NETWORK]
-    if network == MESH:
-        return rate * min(1.0, (members - 1.0) / max(row[DOMAIN] - 1.0, 1.0))
-    if TORUS <= network <= RING:
-        return rate if row[WRAP] > 0.0 and members % row[WRAP] == 0.0 else rate / 2.0
-    if network == HOST:
-        return rate * p[HOST_SHARE]
-    return rate / p[SPREAD] if level > 0 else rate
+def _either(a: float, b: float) -> float:
+    """The faster of two protocols, a little less where they are alike (order 16), so that no step shows in between."""
+    if a == math.inf or b == math.inf:
+        return min(a, b)
+    share = min(a, b) / max(a, b)
+    share *= share
+    share *= share
+    share *= share
+    return min(a, b) / math.sqrt(math.sqrt(math.sqrt(math.sqrt(1.0 + share * share))))
 
 
 @inline
-def moved_s(size: float, rate: float, efficiency: float, p: Row) -> float:
-    """Time to move `size` bytes; half-filled pipelines cost as if there were sqrt(ramp_bytes * size) more."""
-    return (size + math.sqrt(p[RAMP] * size)) / (rate * efficiency)
+def _ramp(size: float, ramp_bytes: float) -> float:
+    """Time over that at full rate: half-filled pipelines cost as if there were sqrt(ramp_bytes * size) more."""
+    return 1.0 + math.sqrt(ramp_bytes / size)
 
 
 @inline
-def _crossed(levels: FloatArray, start: int, ranks: float, stride: float, p: Row) -> Tier:
-    """What a group finds in the tier whose first level is `start`; axes of a torus work side by side."""
-    inner = reach(levels, start - 1, ranks, stride)
-    outer = inner
-    rate, steps, depth, latency = 0.0, 0.0, 0.0, 0.0
-    stop = start
-    while stop < levels.shape[0] and levels[stop, TIER] == levels[start, TIER]:
-        now = max(reach(levels, stop, ranks, stride), outer)
-        members = math.ceil(now / outer)
-        if members > 1.0:
-            row = levels[stop]
-            rate += level_rate(row, members, stop, p)
-            latency = row[LATENCY_S] * p[STEP]
-            steps += members - 1.0
-            depth += 0.0 if TORUS <= row[NETWORK] <= RING or start == 0 else math.ceil(math.log2(members))
-        outer = now
-        stop += 1
-    return (inner, outer, rate, steps, depth, latency, float(stop))
-
-
-@inline
-def _tier_s(size: float, found: Tier, setup_s: float, p: Row, both: bool) -> float:
-    """Best of ring, tree (where one is built: over outer tiers) and in-switch reduction (setup_s: inf without) in a tier."""
-    inner, outer, rate, steps, depth, latency = found[0], found[1], found[2], found[3], found[4], found[5]
-    members = math.ceil(outer / inner)
-    part = size / inner
-    times = 2.0 if both else 1.0
-    best = times * steps * latency + moved_s(times * (members - 1.0) / members * part, rate, p[EFFICIENCY], p)
-    if both and 0.0 < depth < steps:
-        best = min(best, 2.0 * depth * latency + moved_s(2.0 * part, rate, p[TREE], p))
-    if both and p[REDUCE] > 0.0 and members > 2.0:
-        best = min(best, setup_s + 2.0 * latency + moved_s(part, rate, p[REDUCE], p))
+def _along(path: Path, part: Group, p: Row, clock: float, shares: tuple[float, float]) -> float:
+    """Bulk protocol and those with flags on one path, the better [s], without the launch. part: bytes inside and outside,
+    and 1; shares: of the rate inside that the algorithm reaches, and set-up of the bulk protocol [s]."""
+    wire_in, wire_out, steps_in, steps_out = path
+    out = steps_out * p[NETWORK_STEP]
+    wire_out *= _ramp(part[1], p[RAMP]) / p[NETWORK_EFFICIENCY]
+    wire_in /= shares[0]
+    bulk = _both(wire_in * _ramp(part[0], p[RAMP]) / p[EFFICIENCY], wire_out)
+    best = shares[1] + steps_in * p[STEP] + out + bulk
+    flags = steps_in * p[FLAG_STEP] + out
+    if p[LINE] > 0.0:
+        best = _either(best, p[LINE_CLOCKS] / clock + flags + _both(wire_in / p[LINE], LINE_BYTES * wire_out))
+    if p[FLAG] > 0.0:
+        best = _either(best, flags + _both(wire_in / p[FLAG], FLAG_BYTES * wire_out))
     return best
 
 
 @inline
-def _one_shot_s(size: float, ranks: float, rate: float, p: Row, clock: float) -> float:
-    """All-reduce by one kernel: each rank reads all buffers at once, or reduces its part and sends it on (two shots)."""
-    fixed = (p[ONE_SHOT_CLOCKS] + p[PEER] * (ranks - 1.0)) / clock
-    once = fixed + (ranks - 1.0) * size / (rate * p[ONE_SHOT_EFFICIENCY])
-    twice = fixed + 0.5 * p[ONE_SHOT_CLOCKS] / clock
-    return min(once, twice + 2.0 * (ranks - 1.0) / ranks * size / (rate * p[ONE_SHOT_EFFICIENCY]))
+def _shape(group: Group, p: Row, levels: FloatArray, both: bool) -> Shape:
+    """What rings and trees over a group cost on the wires. both: all-reduce. A tree moves every byte up and down; between two
+    nodes one half of the bytes goes each way."""
+    size, ranks, stride = group
+    times = 2.0 if both else 1.0
+    in_s, out_s, in_steps, out_steps = 0.0, 0.0, 0.0, 0.0
+    chain_s, tree_s, chain_steps, tree_steps = 0.0, 0.0, 0.0, 0.0
+    tiered, reduced, heads, single, part = 0.0, 0.0, 0.0, 0.0, size
+    start = 0
+    while start < levels.shape[0]:
+        inner, outer, rate, steps, latency, stop = crossed(levels, start, (ranks, stride), p[HOST_SHARE])
+        if outer > inner:
+            members = math.ceil(outer / inner)
+            own = p[OWN] / ranks if inner == 1.0 else 0.0
+            wire = times * ((ranks - 1.0) / ranks + own) * size / inner / rate
+            trips = times * steps * math.ceil(ranks / outer) * latency
+            moved = times * (members - 1.0) / members * size / inner / rate
+            if is_outer(levels[start]):
+                part = size / inner if out_s == 0.0 else part
+                out_s, out_steps = max(out_s, wire), out_steps + trips
+                tree_s = max(tree_s, (1.0 if members == 2.0 else 2.0) * size / inner / rate)
+                tree_steps += 2.0 * math.ceil(math.log2(members)) * latency
+                tiered += times * steps * latency * p[NETWORK_STEP]
+                tiered += moved * _ramp(size / inner, p[RAMP]) / p[NETWORK_EFFICIENCY]
+            else:
+                in_s, in_steps = max(in_s, wire), in_steps + trips
+                chain_s, chain_steps = max(chain_s, 2.0 * size / inner / rate), chain_steps + 2.0 * steps * latency
+                tiered += times * steps * latency * p[STEP] + moved * _ramp(size / inner, p[RAMP]) / p[EFFICIENCY]
+                if inner == 1.0 and levels[start, NETWORK] <= MESH:
+                    single = rate if outer == ranks else 0.0
+                    if levels[start, REDUCES] > 0.0 and members > REDUCED_AMONG:
+                        reduced, heads = size / rate, members
+        start = stop
+    ring = (in_s, out_s, in_steps, out_steps)
+    tree = (chain_s, tree_s, chain_steps, tree_steps) if both and tree_s > 0.0 else NONE
+    return (ring, tree, tiered, (reduced, heads), single, part)
 
 
 @inline
-def ring_like_s(group: Group, p: Row, levels: FloatArray, clock: float, both: bool) -> float:
-    """all_reduce (both), all_gather or reduce_scatter [s]: tier after tier, or one ring through all tiers, the better."""
-    size, ranks, stride = group
-    times = 2.0 if both else 1.0
-    tiered, ring_latency, ring_moving, single = 0.0, 0.0, 0.0, 0.0
-    start = 0
-    while start < levels.shape[0]:
-        found = _crossed(levels, start, ranks, stride, p)
-        inner, outer, rate = found[0], found[1], found[2]
-        if outer > inner:
-            setup = p[REDUCE_CLOCKS] / clock if levels[start, REDUCES] > 0.0 else math.inf
-            tiered += _tier_s(size, found, setup, p, both)
-            ring_latency += times * found[3] * math.ceil(ranks / outer) * found[5]
-            through = times * (ranks - 1.0) / ranks * size / inner
-            ring_moving = max(ring_moving, moved_s(through, rate, p[EFFICIENCY], p))
-            if inner == 1.0 and outer == ranks and levels[start, NETWORK] <= MESH:
-                single = rate
-        start = int(found[6])
-    best = p[LAUNCH] / clock + min(tiered, ring_latency + ring_moving)
-    if both and p[ONE_SHOT] > 0.0 and single > 0.0:
-        best = min(best, _one_shot_s(size, ranks, single, p, clock))
+def _direct_s(size: float, ranks: float, rate: float, p: Row, clock: float) -> float:
+    """All-reduce by one kernel: each rank reads all buffers at once, or reduces its part and sends it on (two shots)."""
+    fixed = (p[DIRECT_CLOCKS] + p[PEER] * (ranks - 1.0)) / clock
+    once = (ranks - 1.0) * size / (rate * p[DIRECT_EFFICIENCY])
+    twice = p[SHOT_CLOCKS] / clock + 2.0 * (ranks - 1.0) / ranks * size / (rate * p[SHOT_EFFICIENCY])
+    return fixed + _either(once, twice)
+
+
+@inline
+def ring_like_s(group: Group, p: Row, levels: FloatArray, clock: float, mode: tuple[bool, float]) -> float:
+    """all_reduce, all_gather or reduce_scatter [s]: the best algorithm and protocol. mode: whether it is all_reduce, and the
+    bytes of an element."""
+    both, element = mode
+    size, ranks, _ = group
+    ring, tree, tiered, in_switch, single, part = _shape(group, p, levels, both)
+    setup = p[BULK] / clock
+    sizes = (size, part, 1.0)
+    best = _along(ring, sizes, p, clock, (1.0, setup))
+    bound = max(ring[0], ring[1])
+    if tree[0] < math.inf:
+        best = min(best, _along(tree, sizes, p, clock, (TREE_SHARE, setup)))
+        bound = min(bound, max(tree[0], tree[1]))
+    if p[HIERARCHICAL] > 0.0 and ring[1] > 0.0 and ring[0] > 0.0:
+        best = min(best, setup + tiered)
+        bound = min(bound, best)
+    reduced, heads = in_switch
+    if both and reduced > 0.0 and p[REDUCE] > 0.0 and element >= REDUCED_BYTES:
+        outside = tree[1] * _ramp(part, p[RAMP]) / p[NETWORK_EFFICIENCY]
+        steps = 2.0 * levels[0, LATENCY_S] + tree[3] * p[NETWORK_STEP]
+        filled = steps + heads * p[REDUCE_CLOCKS] / clock
+        best = min(best, filled + _both(reduced / p[REDUCE], outside))
+        bound = min(bound, max(reduced, tree[1]))
+    best = p[LAUNCH] / clock + max(best, bound)
+    if both and p[DIRECT] > 0.0 and single > 0.0:
+        wire = 2.0 * (ranks - 1.0) / ranks * size / single
+        best = max(_either(best, _direct_s(size, ranks, single, p, clock)), min(bound, wire))
     return best
 
 
@@ -144,51 +163,88 @@ def once_a_domain(copies: float, domains: float, inner: float) -> float:
 
 
 @inline
+def _messages_s(size: float, wires: tuple[float, float], p: Row, clock: float) -> float:
+    """Messages that fill the wires inside and outside for so long, by flags or in bulk [s]."""
+    outside = wires[1] / p[NETWORK_EFFICIENCY]
+    moving = max(wires[0] / p[EFFICIENCY], outside) * _ramp(size, p[RAMP])
+    setup = p[BULK] / clock
+    best = math.sqrt(setup * setup + moving * moving)
+    if p[FLAG] > 0.0:
+        best = _either(best, max(wires[0] / p[FLAG], FLAG_BYTES * outside))
+    return max(best, wires[0], wires[1])
+
+
+@inline
 def all_to_all_s(group: Group, copies: float, p: Row, levels: FloatArray, clock: float) -> float:
     """Every rank sends size/ranks bytes to every rank, its own share included [s]; levels work side by side. On an axis of
-    s a byte travels s/4 links on average (s/2 load on the middle link without wrap)."""
+    s a byte travels s/4 links on average (s/2 load on the middle link without wrap). Hierarchical: bytes for one node go there
+    together, after an exchange inside the node of the sender."""
     size, ranks, stride = group
-    slowest, latency, inner = 0.0, 0.0, 1.0
+    wire_in, wire_out, latency, inner = 0.0, 0.0, 0.0, 1.0
+    nearest, regroup, below_s = 1.0, 0.0, 0.0
     for level in range(levels.shape[0]):
         outer = max(reach(levels, level, ranks, stride), inner)
-        members = math.ceil(outer / inner)
-        if members > 1.0:
+        if math.ceil(outer / inner) > 1.0:
             row = levels[level]
-            rate = level_rate(row, members, level, p)
-            if TORUS <= row[NETWORK] <= RING:
-                sent = size * members / 4.0
-                latency = max(latency, row[LATENCY_S] * members / 2.0)
+            rate = level_rate(row, (outer, inner), p[HOST_SHARE])
+            sent = size * (outer - inner) / ranks * once_a_domain(copies, ranks / inner, inner)
+            sent += size / ranks * p[OWN] if inner == 1.0 else 0.0
+            if is_axis(row):
+                sent = size * math.ceil(outer / inner) / 4.0
+            if is_outer(row):
+                wire_out = max(wire_out, sent / rate)
+                latency = max(latency, row[LATENCY_S] * p[NETWORK_STEP])
+                if level > 0:  # what changes rails crosses the network inside too
+                    below_s += sent * off_rail(row, stride, inner) / levels[level - 1, BYTES_PER_S]
+                    wire_in = max(wire_in, below_s)
             else:
-                sent = size * (outer - inner) / ranks * once_a_domain(copies, ranks / inner, inner)
-                latency = max(latency, row[LATENCY_S])
-            slowest = max(slowest, moved_s(sent, rate, p[EFFICIENCY], p))
+                hops = math.ceil(outer / inner) / 2.0 if is_axis(row) else 1.0
+                latency = max(latency, row[LATENCY_S] * hops * p[STEP])
+                below_s = sent / rate
+                wire_in = max(wire_in, below_s)
+                nearest = outer
+                regroup = max(regroup, (sent if is_axis(row) else size * (outer - inner) / outer) / rate)
         inner = outer
-    return (p[LAUNCH] + p[PEER] * (ranks - 1.0)) / clock + latency * p[STEP] + slowest
+    flat = p[PEER] * (ranks - 1.0) / clock + latency + _messages_s(size, (wire_in, wire_out), p, clock)
+    if p[HIERARCHICAL] > 0.0 and 1.0 < nearest < ranks and copies <= 1.0:
+        peers = p[PEER] * (nearest + ranks / nearest - 2.0) / clock
+        first = _messages_s(size, (regroup, 0.0), p, clock)
+        flat = min(flat, peers + latency + first + _messages_s(size, (0.0, wire_out), p, clock))
+    return p[LAUNCH] / clock + flat
 
 
 @inline
 def send_recv_s(group: Group, p: Row, levels: FloatArray, clock: float) -> float:
-    """One message to the next member of the group [s], over the innermost level that holds both."""
+    """One message to the next member of the group [s], over the innermost level that holds both; between rails it crosses the
+    network inside first."""
     size, ranks, stride = group
     for level in range(levels.shape[0]):
         if reach(levels, level, ranks, stride) > 1.0:
             row = levels[level]
-            rate = level_rate(row, 2.0, level, p)
-            if TORUS <= row[NETWORK] <= RING:
+            rate = level_rate(row, (2.0, 1.0), p[HOST_SHARE])
+            if is_axis(row):
                 rate = row[BYTES_PER_S] / row[OVERSUBSCRIPTION] / 2.0  # one of the two links of the axis
-            return float(row[LATENCY_S] * p[STEP] + p[LAUNCH] / clock + moved_s(size, rate, p[EFFICIENCY], p))
+            wire, latency, inside = size / rate, row[LATENCY_S] * p[STEP], 0.0
+            if is_outer(row):
+                latency = row[LATENCY_S] * p[NETWORK_STEP]
+                if level > 0 and off_rail(row, stride, 1.0) > 0.0:
+                    inside = size / levels[level - 1, BYTES_PER_S]
+                    latency += levels[level - 1, LATENCY_S] * p[STEP]
+                return float(p[LAUNCH] / clock + latency + _messages_s(size, (inside, wire), p, clock))
+            return float(p[LAUNCH] / clock + latency + _messages_s(size, (wire, 0.0), p, clock))
     return 0.0
 
 
 @inline
-def collective_s(which: int, d: Row, p: Row, levels: FloatArray, chip: Row) -> float:
-    """Time of a collective [s]. which: 0 all_reduce, 1 all_gather, 2 reduce_scatter, 3 all_to_all, 4 send_recv.
-    d: bytes, ranks, stride, skew (busiest rank over the mean), copies (all_to_all: destinations of a token; 0 = unrelated bytes)."""
+def collective_s(which: tuple[int, float], d: Row, p: Row, levels: FloatArray, chip: Row) -> float:
+    """Time of a collective [s]. which: 0 all_reduce, 1 all_gather, 2 reduce_scatter, 3 all_to_all, 4 send_recv; bytes of an
+    element. d: bytes, ranks, stride, skew (busiest rank over the mean), copies (all_to_all: destinations of a token; 0 = unrelated
+    bytes)."""
     group = (d[0] * max(d[3], 1.0), d[1], max(d[2], 1.0))
     if d[1] <= 1.0 or d[0] <= 0.0:
         return 0.0
-    if which == 3:
+    if which[0] == 3:
         return all_to_all_s(group, d[4], p, levels, chip[CLOCK_HZ])
-    if which == 4:
+    if which[0] == 4:
         return send_recv_s(group, p, levels, chip[CLOCK_HZ])
-    return ring_like_s(group, p, levels, chip[CLOCK_HZ], which == 0)
+    return ring_like_s(group, p, levels, chip[CLOCK_HZ], (which[0] == 0, which[1]))

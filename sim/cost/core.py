@@ -50,7 +50,7 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
     if MEMORY <= kind <= OPTIMIZER:
         return _light_s(kind, d, p, chip)
     if kind >= ALL_REDUCE:
-        return collective_s(kind - ALL_REDUCE, d, p, machine.levels, chip)
+        return collective_s((kind - ALL_REDUCE, ELEMENT_BYTES[dtype]), d, p, machine.levels, chip)
     active = ELEMENT_BYTES[dtype]
     inside = (active, ELEMENT_BYTES[stored], machine.rates[dtype], max(active, ACCUMULATED_BYTES))
     if kind == GEMM:

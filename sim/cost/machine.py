@@ -27,8 +27,8 @@ UNITS, ARRAY, CLOCK_HZ, SRAM_BYTES, SRAM_RATE, MEMORY_BYTES, MEMORY_RATE, VECTOR
 HOST_RATE, HOST_LATENCY, IDLE_W, WAIT_W, LIMIT_W, TDP_W, PEAK_RATE = range(9, 16)
 CHIP_COLUMNS = 16
 # columns of Machine.levels; a torus is one level for each axis, levels of one tier have the same TIER
-RANKS, BYTES_PER_S, LATENCY_S, NETWORK, REDUCES, OVERSUBSCRIPTION, WRAP, TIER, DOMAIN = range(9)
-LEVEL_COLUMNS = 9
+RANKS, BYTES_PER_S, LATENCY_S, NETWORK, REDUCES, OVERSUBSCRIPTION, WRAP, TIER, DOMAIN, UPLINKS, RAILS = range(11)
+LEVEL_COLUMNS = 11
 SWITCH, MESH, TORUS, RING, HOST = range(5)
 
 _NETWORK_IDS = {name: index for index, name in enumerate(NETWORKS)}
@@ -45,7 +45,7 @@ class Machine(NamedTuple):
     """What `cost` needs to know of hardware and software. F formats, K kinds.
 
     mechanism: index of MECHANISMS. rates[F]: FLOP/s of a rank by dtype, NaN = unknown. chip_values: see the columns above.
-    parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 9]: network, inner to outer, in ranks.
+    parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 11]: network, inner to outer, in ranks.
     power[5]: parameters of the draw. clock: what a power cap leaves of the clock to a kernel that draws the most; rates and
     chip_values hold at 1 (section 7). residuals[K, F, F, 3, 2]: p10 and p90 of log(measured / predicted), by size
     (SIZES). ranges[K, F, F, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
@@ -260,7 +260,7 @@ def _levels(chip: Chip, family: Family, cluster: Cluster, rank_memory_rate: floa
     ranks = float(chip.ranks)
     rows: list[list[float]] = []
     if chip.ranks > 1:
-        rows.append([ranks, rank_memory_rate / 2.0, 0.0, SWITCH, 0.0, 1.0, 1.0, -1.0, ranks])
+        rows.append([ranks, rank_memory_rate / 2.0, 0.0, SWITCH, 0.0, 1.0, 1.0, -1.0, ranks, 0.0, 0.0])
     for index, tier in enumerate(cluster.tiers):
         latency = tier.latency_s
         if latency is None:
@@ -272,18 +272,20 @@ def _levels(chip: Chip, family: Family, cluster: Cluster, rank_memory_rate: floa
 
 
 def _tier_rows(tier: Tier, index: float, ranks: float, inner: tuple[float, float]) -> list[list[float]]:
-    """The levels of a tier. Its dims are counted from single chips where they make up `size`, else from the tier inside."""
+    """The levels of a tier. Its dims are counted from single chips where they make up `size`, else from the tier inside. Links of
+    a dim of 1 are idle."""
     latency_s, inner_reach = inner
     size = math.inf if tier.size is None else float(tier.size)
     rate = tier.bandwidth_bytes_per_s / ranks
     common = [latency_s, float(_NETWORK_IDS[tier.kind]), float(tier.reduces), tier.oversubscription]
     axes = [dim for dim in tier.dims if dim.size > 1]
     if tier.kind not in ("torus", "ring") or not axes:
-        return [[size * ranks, rate, *common, 1.0, index, size]]
+        rails = inner_reach if tier.rails else 0.0
+        return [[size * ranks, rate, *common, 1.0, index, size, float(tier.uplinks or 0), rails]]
     rows: list[list[float]] = []
     reach = ranks if tier.size is not None else max(inner_reach, ranks)
     for axis in axes:
         reach *= axis.size
         wraps = float(axis.wrap_multiple or axis.size) if axis.wrap else 0.0
-        rows.append([reach, rate / len(axes), *common, wraps, index, float(axis.size)])
+        rows.append([reach, rate / len(tier.dims), *common, wraps, index, float(axis.size), 0.0, 0.0])
     return rows

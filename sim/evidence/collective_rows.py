@@ -9,13 +9,17 @@ import numpy as np
 
 from ..catalog.chips import Chip
 from ..catalog.clusters import Cluster, Dim, Tier
-from ..catalog.library import cluster_of
+from ..catalog.library import Library, cluster_of, normal
 from .context import Context
 from .kernel_rows import collectives, price
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .tables import Row, Skip, Table
 
 RACK = 16  # a scale-up domain above this is a rack, whose trays are not its limits
+# sources whose runner launches the kernels of all chips of a node from one process: it passes `-g 8` to nccl-tests
+# (https://github.com/Azure/AI-benchmarking-guide, NCCLBandwidth.py)
+ONE_PROCESS = ("AI-benchmarking-guide",)
+LAUNCH_S = 5e-6  # a launch by the host: 4 to 6 us (https://susun-blog.com/blog/pegainfer-3-cuda-graph)
 TOP_K, TOP_GROUPS = 8, 4  # experts of a token, and nodes that they may lie on, where the notes do not say
 
 
@@ -38,18 +42,23 @@ def _answer(row: Row, context: Context) -> Answer:
     )
     library = (row.text("library").lower().split() or [""])[0]
     stack = context.stack(library, context.family(chip).default_stack)
-    packed = context.machine(chip, stack, cluster_for(row, chip, devices, nodes))
+    packed = context.machine(chip, stack, cluster_for(row, chip, (devices, nodes), context.library))
     times, low, high, basis = price(kernels, packed, context)
     slowest = int(np.argmax(times))  # the steps of an expert exchange run as a pipeline
-    seconds = float(times[slowest])
+    seconds = max(float(times[slowest]), _host_s(row, devices // nodes))
     carried = steps[0][1] if op.startswith("moe_") else _bus_factor(row, chip, op, devices) * size
-    first = float(low[slowest]) / seconds, float(high[slowest]) / seconds
+    first = float(low[slowest]) / times[slowest], float(high[slowest]) / times[slowest]
     return Answer(
         {"busbw_gb_s": carried / seconds / 1e9, "time_us": seconds * 1e6},
         basis[slowest],
         1.0 / first[1],
         1.0 / first[0],
     )
+
+
+def _host_s(row: Row, chips: int) -> float:
+    """Least time between two collectives where one process launches them on all chips of its node [s]."""
+    return chips * LAUNCH_S if any(name in row.text("source_url") for name in ONE_PROCESS) else 0.0
 
 
 def _bus_factor(row: Row, chip: Chip, op: str, n: int) -> float:
@@ -76,9 +85,11 @@ def _distinct(places: int, draws: int) -> float:
     return places * (1.0 - (1.0 - 1.0 / places) ** draws)
 
 
-def cluster_for(row: Row, chip: Chip, devices: int, nodes: int) -> Cluster:
-    """The chip's own ports, with the row's chips in a node, its network rate and its torus where it states them."""
-    cluster = cluster_of(chip)
+def cluster_for(row: Row, chip: Chip, sizes: tuple[int, int], library: Library) -> Cluster:
+    """The cluster of the catalogue that the row's system names, else the chip's own ports; with the row's chips in a node, its
+    network rate and its torus where it states them. sizes: chips and nodes."""
+    devices, nodes = sizes
+    cluster = _named(row.text("system"), chip, library) or cluster_of(chip)
     inner, outer = cluster.tiers[0], cluster.tiers[1:]
     torus = re.search(r"\b(\d+)x(\d+)x(\d+)\b", row.text("system"))
     changed: dict[str, object] = {}
@@ -93,6 +104,17 @@ def cluster_for(row: Row, chip: Chip, devices: int, nodes: int) -> Cluster:
     inner = Tier.model_validate({**dict(inner), **changed})
     name = re.sub(r"[^a-z0-9]+", "-", f"{cluster.id} {row.text('system')} {devices} {nodes}".lower()).strip("-")
     return cluster.with_(id=name[:80], tiers=(inner, *outer))
+
+
+def _named(system: str, chip: Chip, library: Library) -> Cluster | None:
+    """The cluster of this chip that a word of the text names (`2x p4de.24xlarge`), if there is one."""
+    words = {normal(word) for word in re.split(r"[\s,]+", system) if len(word) > 3}
+    for entry in library.entries("cluster"):
+        if words & {normal(name) for name in entry.names if name != chip.id}:
+            cluster = library.cluster(entry.id)
+            if cluster.chip == chip.id:
+                return cluster
+    return None
 
 
 def network_rate(text: str, per_node: int) -> float | None:

@@ -13,6 +13,7 @@ from ..catalog.calibrations import Stack
 from ..catalog.chips import Chip
 from ..cost import BASES, Machine, basis, interval
 from ..cost.machine import MEMORY_RATE
+from ..cost.parameters import COLLECTIVE, column
 from ..errors import InputError, UnknownFigure
 from ..lowering.kernels import DTYPE_IDS, Kernels
 from ..lowering.kinds import KIND_IDS, PART_IDS, PHASE_IDS
@@ -34,10 +35,8 @@ FORMATS = {
     "int4_wo": ("bf16", "int4"),
     "w4a16_mxfp4": ("bf16", "fp4"),
 }
-# an all-reduce that the host launches alone, over the same in a CUDA graph: median of 198 pairs of aiconfigurator-core 0.12.0
-# (Apache-2.0), from 13 us on B200 hosts to 40 us on A100 and GB200 hosts
-EAGER_HOST_S = 18e-6
 _COLLECTIVES = {"alltoall": "all_to_all"}
+_HOST = column(COLLECTIVE, "host_us")
 _BYTES = {"bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5}
 
 
@@ -57,7 +56,7 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
                 time[rows], low[rows], high[rows], names = price(lowered.take(rows), packed, context)
                 alone = rows[eager[rows]]
                 for values in (time, low, high):
-                    values[alone] += host_launch_s(lowered.take(alone), packed)
+                    values[alone] = launched_alone_s(values[alone], lowered.take(alone), packed)
                 for index, name in zip(rows, names, strict=True):
                     bases[index] = name
         except Skip as skip:
@@ -80,10 +79,12 @@ def launched_alone(table: Table) -> BoolArray:
     return np.array([name.endswith("_eager") for name in table.column("kernel")], bool)
 
 
-def host_launch_s(kernels: Kernels, packed: Machine) -> FloatArray:
-    """What `launched_alone` adds to a collective: the host's launch, and the copy into the buffer and out of it [s]."""
-    added: FloatArray = EAGER_HOST_S + 2.0 * kernels.dims[:, 0] / packed.chip_values[MEMORY_RATE]
-    return added
+def launched_alone_s(times: FloatArray, kernels: Kernels, packed: Machine) -> FloatArray:
+    """Seconds of collectives of `launched_alone`, from those of the same in a graph: with the copy into the registered buffer,
+    and no less than the host takes from one call to the next."""
+    host_s = packed.parameters[kernels.kind, kernels.dtype, kernels.stored, _HOST] * 1e-6
+    copied: FloatArray = np.maximum(times + 2.0 * kernels.dims[:, 0] / packed.chip_values[MEMORY_RATE], host_s)
+    return copied
 
 
 def stack_of(label: str, chip: Chip, context: Context) -> Stack:

@@ -274,7 +274,8 @@ def test_network_words(text, gb_per_s):
 
 def test_a_node_is_as_large_as_the_row_says_but_a_rack_stays_a_rack(context):
     def inner(device, devices, nodes):
-        return cluster_for(row(system="x", network=""), context.chip(device), devices, nodes).tiers[0].size
+        asked = row(system="x", network="")
+        return cluster_for(asked, context.chip(device), (devices, nodes), context.library).tiers[0].size
 
     assert inner("h100_sxm", 16, 4) == 4
     assert inner("gb200", 144, 36) == 72
