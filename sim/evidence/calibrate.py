@@ -60,8 +60,8 @@ def calibrate(paths: Sequence[Path], asked: Asked, made: Made, progress: Progres
     if (asked.family is None) == (asked.chip is None):
         raise InputError("calibrate: name what was measured: either --chip ID or --family ID.")
     context = Context(Library(asked.catalog))
-    tables = tables_of(paths)
     subject, chosen = _subject(asked, context)
+    tables = tables_of(paths, context, None if asked.family else subject)
     groups = groups_of(tables, chosen, asked.stack, asked.kinds, context)
     if not groups:
         raise InputError(f"calibrate: no row of {subject!r} that counts. Check the column device, --stack and --kind.")

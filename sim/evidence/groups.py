@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..lowering.kinds import KINDS
 from .context import Context
 from .joint import Member
 from .kernel_rows import kernels_of, launched_alone, stack_of
+from .nccl_tests import KERNEL
 from .rules import excluded_by
 from .tables import FloatArray, Skip, Table, find_tables, parse_number
 
@@ -92,13 +93,22 @@ def _times(table: Table) -> FloatArray:
     return out
 
 
-def tables_of(paths: Sequence[Path]) -> list[Table]:
-    """The kernel tables of files and folders. Raises InputError where one holds none or has no times."""
+def tables_of(paths: Sequence[Path], context: Context, chip: str | None = None) -> list[Table]:
+    """The kernel tables of files and folders, and of output of nccl-tests, whose devices are the chip (if one is given) where
+    the catalogue does not know the driver's name of them. Raises InputError where one holds none or has no times."""
     tables = [table for path in paths for table in find_tables(path, "kernels")]
     for table in tables:
         if "time_us" not in table.header:
             raise InputError(f"{table.path}: no column time_us: nothing here is measured. Add it, in microseconds.")
-    return tables
+    return tables if chip is None else [_named(table, chip, context) for table in tables]
+
+
+def _named(table: Table, chip: str, context: Context) -> Table:
+    if KERNEL not in table.column("kernel"):
+        return table
+    at = table.header.index("device")
+    cells = tuple((*row[:at], row[at] if _chip(row[at], context) else chip, *row[at + 1 :]) for row in table.cells)
+    return replace(table, cells=cells)
 
 
 def groups_of(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..catalog.files import write_whole
 from ..errors import InputError, did_you_mean
+from .nccl_tests import csv_of
 
 FloatArray = NDArray[np.float64]
 
@@ -225,14 +226,15 @@ def _number_or_nan(text: str) -> float:
 
 
 def read_table(path: Path) -> Table:
-    """Read one CSV file. Raises InputError with file and line for one that is malformed or of no known kind."""
+    """Read one CSV file, or output of nccl-tests. Raises InputError with file and line for one that is malformed or of no known
+    kind."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8 text. Save the file as UTF-8.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    return parse_table(text, str(path))
+    return parse_table(csv_of(text, str(path)) or text, str(path))
 
 
 def parse_table(text: str, name: str) -> Table:
