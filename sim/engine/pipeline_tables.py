@@ -24,7 +24,6 @@ from ..errors import InputError
 from ..jit import inline, jit
 from .schedule import FloatArray, IntArray, Schedule
 
-
 WARM_UP, PLAIN_WARM_UP = (
     6,
     4,
