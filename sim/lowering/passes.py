@@ -202,9 +202,11 @@ def _backward(forward: Kernels, c: Columns) -> Kernels:
 
 
 def _shards(c: Columns, held: Weights) -> Kernels:
-    """ZeRO-3: every layer's weights are gathered for each direction, its gradients scattered, each micro-batch."""
+    """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch; ZeRO-2 and 3: its gradients scattered,
+    because a rank has no room for those that it does not own."""
     tables = []
     sharded = ((c.sharding == SHARDING["zero3"]) & (c.shard > 1)).astype(np.float64)
+    scattered = ((c.sharding >= SHARDING["zero2"]) & (c.shard > 1)).astype(np.float64)
     for phase in ("forward", "backward"):
         rows = Rows(c.n, phase)
         for site, size in held.sites():
@@ -214,7 +216,7 @@ def _shards(c: Columns, held: Weights) -> Kernels:
             if phase == "backward":
                 grads = c.gradient_bytes * held.trained(c, size)
                 rows.emit(
-                    "reduce_scatter", "dp_traffic", (grads, c.shard, c.stride("cp"), 1.0), count=sharded * (grads > 0)
+                    "reduce_scatter", "dp_traffic", (grads, c.shard, c.stride("cp"), 1.0), count=scattered * (grads > 0)
                 )
         tables.append(rows.table())
     return concatenate(tables)
@@ -237,7 +239,8 @@ def _once(c: Columns, held: Weights) -> Kernels:
         outer = np.maximum(1.0, ranks / np.minimum(ranks, c.shard))
         hybrid = ((c.sharding == SHARDING["zero3"]) & (outer > 1)).astype(np.float64)
         rows.emit("all_reduce", "dp_traffic", (gradients, ranks, stride, 1.0), count=none)
-        rows.emit("reduce_scatter", "dp_traffic", (gradients, ranks, stride, 1.0), count=split)
+        once = split * (c.sharding == SHARDING["zero1"])
+        rows.emit("reduce_scatter", "dp_traffic", (gradients, ranks, stride, 1.0), count=once)
         rows.emit("all_gather", "dp_traffic", (2.0 * trained, ranks, stride, 1.0), count=split)
         share = gradients / np.minimum(ranks, c.shard)
         rows.emit("all_reduce", "dp_traffic", (share, outer, stride * c.shard, 1.0), count=hybrid)

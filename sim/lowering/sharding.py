@@ -72,8 +72,9 @@ class Columns:
 
     @property
     def gathered(self) -> Column:
-        """Ranks over which each layer's weights are gathered in every pass: those of ZeRO-3, else 1."""
-        return np.where(self.sharding == SHARDING["zero3"], self.shard, 1.0)
+        """What ZeRO moves in every pass: nothing (0), or over `shard` ranks gradients (-shard) or weights too (shard)."""
+        both = np.where(self.sharding == SHARDING["zero3"], self.shard, 0.0)
+        return np.where(self.sharding == SHARDING["zero2"], -self.shard, both)
 
     @property
     def split(self) -> NDArray[np.bool_]:

@@ -73,15 +73,21 @@ def space(
             f"search train: no legal plan of {model.id} on {ranks:,} ranks with a global batch of {base.global_batch:,}. "
             "Change --devices or --global-batch, or leave degrees out."
         )
+    found = _crossed(model, base, layouts, frozenset(fixed))
+    return Space(found.take(_distinct(found)), base, tuple(fixed))
+
+
+def _crossed(model: Model, base: Plan, layouts: list[Layout], fixed: frozenset[str]) -> Columns:
+    """Every layout with every way to shard, to recompute and to offload."""
     degrees = np.array([layout[:7] for layout in layouts], dtype=np.float64)
-    options, which = _options(base, frozenset(fixed))
+    options, which = _options(base, fixed)
     n, k = len(layouts), len(options)
     outer, inner = np.repeat(np.arange(n), k), np.tile(np.arange(k), n)
     template = columns(model, [base.with_(dp=1)], True).take(np.zeros(n * k, dtype=np.intp))
     tp, pp, dp, cp, ep, micro, virtual = degrees[outer].T
     chosen = options[inner]
     schedule = np.array([SCHEDULES[layout.schedule] for layout in layouts], dtype=np.int16)[outer]
-    found = template.take(
+    return template.take(
         np.arange(n * k),
         tp=tp,
         pp=pp,
@@ -98,7 +104,6 @@ def space(
         sequence_parallel=(chosen[:, which["sequence_parallel"]] > 0) & (tp > 1),
         offload=chosen[:, which["offload"]] > 0,
     )
-    return Space(found.take(_distinct(found)), base, tuple(fixed))
 
 
 def _distinct(c: Columns) -> NDArray[np.intp]:
