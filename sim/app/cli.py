@@ -81,12 +81,21 @@ COMMANDS = {
         "Fit a chip's kernels to measured times and write the calibration.",
         ("kernels.csv --chip h100 --stack vllm", "folder --chip b200 --catalog mine"),
     ),
+    "search train": Command(
+        "search",
+        "Rank every training plan that is legal: the fastest, why it wins, how to launch it.",
+        (
+            "--model llama-3.1-8b --cluster dgx-h100 --devices 64 --global-batch 256 --seq-len 8192",
+            "--model gpt-3-175b --cluster dgx-a100 --devices 512 --global-batch 2048 --tp 8 --emit megatron",
+        ),
+    ),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
+GROUPS = {"search": "Search: the best plans for a question. `gambrel search train --help`."}
 EPILOG = "Start with: gambrel demo"
 
 
-def build(wanted: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
+def build(wanted: Collection[str] = tuple(name.partition(" ")[0] for name in COMMANDS)) -> typer.Typer:
     """The application. Commands that are not wanted are only listed: their options are never built."""
     app = typer.Typer(
         name="gambrel",
@@ -97,13 +106,21 @@ def build(wanted: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    groups: dict[str, typer.Typer] = {}
     for name, command in COMMANDS.items():
-        if name in wanted:
-            function = getattr(import_module(f".{command.module}", __package__), name)
+        first, _, second = name.partition(" ")
+        if first in wanted:
+            function = getattr(import_module(f".{command.module}", __package__), second or first)
         else:
             function = _listed
         lines = "\n\n".join(f"gambrel {name} {example}".rstrip() for example in command.examples)
-        app.command(name, help=command.help, epilog=f"Examples\n\n{lines}" if lines else None)(function)
+        place = app
+        if second:
+            if first not in groups:
+                groups[first] = typer.Typer(help=GROUPS[first], no_args_is_help=True)
+                app.add_typer(groups[first], name=first)
+            place = groups[first]
+        place.command(second or first, help=command.help, epilog=f"Examples\n\n{lines}" if lines else None)(function)
     return app
 
 
@@ -128,7 +145,11 @@ def _root(
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit code: 0 done, 1 legal but does not fit, 2 malformed or illegal."""
     completing = any(name.endswith("_COMPLETE") for name in os.environ)
-    app = build(tuple(COMMANDS) if completing else [name for name in COMMANDS if name in arguments])
+    app = build(
+        [name.partition(" ")[0] for name in COMMANDS]
+        if completing
+        else [name.partition(" ")[0] for name in COMMANDS if name.partition(" ")[0] in arguments]
+    )
     try:
         code = app(arguments, standalone_mode=False, prog_name="gambrel")
     except GambrelError as error:

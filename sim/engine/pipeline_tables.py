@@ -24,6 +24,12 @@ from ..errors import InputError
 from ..jit import inline, jit
 from .schedule import FloatArray, IntArray, Schedule
 
+WARM_UP, PLAIN_WARM_UP = (
+    6,
+    4,
+)  # micro-batches a stage after which a long pipeline (plain: not interleaved) repeats itself
+PERIODIC = 1e-12  # relative difference of two times that count as equal
+
 
 @inline
 def _ahead(stage: int, p: int, v: int) -> int:
@@ -44,8 +50,19 @@ def _slots(p: int, v: int) -> int:
 
 
 @inline
-def _pipeline(p: int, m: int, v: int, forward_s: FloatArray, backward_s: FloatArray, send_s: FloatArray) -> float:
-    """Makespan [s]: every stage in turn runs as far as what has arrived allows, up the pipeline and down again, till done."""
+def _pipeline(
+    p: int, m: int, v: int, forward_s: FloatArray, backward_s: FloatArray, send_s: FloatArray
+) -> tuple[float, float]:
+    """Makespan and pace [s]: every stage in turn runs as far as what has arrived allows, up the pipeline and down again, till
+    done. Pace: what each micro-batch more (interleaved: p of them) adds for ever, 0 if that cannot be told.
+
+    When a stage ends an item depends on when items ended that stand at most a window before it. Where all of a window, forward
+    and backward on every stage, ended one and the same time after the items a period before, so will all that follow.
+    """
+    period = p * v if v > 1 else 1
+    window = 3 * period if v > 1 else p + 2
+    ended = np.zeros((2, p, period))
+    gap_s, same = np.zeros((2, p)), np.zeros((2, p), dtype=np.int64)
     total, slots = m * v, _slots(p, v)
     mask = slots - 1
     arrived = np.empty((2, p, slots))  # [forward or backward, producer, item]: when the item is there for its consumer
@@ -71,6 +88,10 @@ def _pipeline(p: int, m: int, v: int, forward_s: FloatArray, backward_s: FloatAr
                             break
                         now = max(now, arrived[0, f_from, (f - f_shift) & mask])
                     now += forward_s[base + f_chunk]
+                    if abs(now - ended[0, stage, f % period] - gap_s[0, stage]) > PERIODIC * now:
+                        gap_s[0, stage], same[0, stage] = now - ended[0, stage, f % period], 0
+                    ended[0, stage, f % period] = now
+                    same[0, stage] += 1
                     if not (last and f_chunk == v - 1):
                         link_s[0, stage] = max(now, link_s[0, stage]) + send_s[stage]
                         arrived[0, stage, f & mask] = link_s[0, stage]
@@ -85,6 +106,11 @@ def _pipeline(p: int, m: int, v: int, forward_s: FloatArray, backward_s: FloatAr
                             break
                         now = max(now, arrived[1, b_from, (b - b_shift) & mask])
                     now += backward_s[base + v - 1 - b_chunk]
+                    if f < total:
+                        if abs(now - ended[1, stage, b % period] - gap_s[1, stage]) > PERIODIC * now:
+                            gap_s[1, stage], same[1, stage] = now - ended[1, stage, b % period], 0
+                        ended[1, stage, b % period] = now
+                        same[1, stage] += 1
                     if not (first and b_chunk == v - 1):
                         back = p - 1 if first else stage - 1
                         link_s[1, stage] = max(now, link_s[1, stage]) + send_s[back]
@@ -102,7 +128,20 @@ def _pipeline(p: int, m: int, v: int, forward_s: FloatArray, backward_s: FloatAr
             if stage + step < 0 or stage + step >= p:
                 step = -step
             stage += step
-    return np.max(free_s)
+    end, pace = np.max(free_s), gap_s[0, 0]
+    steady = np.min(same) >= window and np.max(np.abs(gap_s - pace)) <= PERIODIC * end
+    return end, pace if steady else 0.0
+
+
+@inline
+def _makespan(p: int, m: int, v: int, forward_s: FloatArray, backward_s: FloatArray, send_s: FloatArray) -> float:
+    """Makespan [s]. A long pipeline is swept until it repeats itself, and goes on at that pace; in full if it does not."""
+    short = WARM_UP * p + m % p if v > 1 else PLAIN_WARM_UP * p
+    if m > 1.25 * short:
+        end, pace = _pipeline(p, short, v, forward_s, backward_s, send_s)
+        if pace > 0.0:
+            return end + pace * ((m - short) // p if v > 1 else m - short)
+    return _pipeline(p, m, v, forward_s, backward_s, send_s)[0]
 
 
 @jit
@@ -114,7 +153,7 @@ def price_pipelines(
     chunks, stages = 0, 0
     for i in range(len(p)):
         more_chunks, more_stages = chunks + p[i] * v[i], stages + p[i]
-        makespan_s[i] = _pipeline(
+        makespan_s[i] = _makespan(
             p[i], m[i], v[i], forward_s[chunks:more_chunks], backward_s[chunks:more_chunks], send_s[stages:more_stages]
         )
         chunks, stages = more_chunks, more_stages

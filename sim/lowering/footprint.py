@@ -45,7 +45,7 @@ class Footprint:
         return {name: float(getattr(self, name)[plan]) for name in names}
 
 
-def training_footprint(model: Model, plans: Sequence[Plan], seq_len: float) -> Footprint:
+def training_footprint(model: Model, plans: Sequence[Plan] | Columns, seq_len: float) -> Footprint:
     """Memory of one optimizer step at its peak under 1F1B: the first stage, with most micro-batches in flight, or the last,
     with the logits. Activations by tensor as Korthikanti et al. (2022) count them, without dropout masks."""
     c = columns(model, plans, True)

@@ -36,11 +36,52 @@ def kernels(model: Model, plan: Plan | Sequence[Plan], step: Step | Sequence[Ste
     return concatenate(owners)
 
 
-def units(model: Model, plans: Sequence[Plan], step: Step | Sequence[Step]) -> Kernels:
+def units(model: Model, plans: Sequence[Plan] | Columns, step: Step | Sequence[Step]) -> Kernels:
     """One layer of each block, the ends, one send, one step: not yet multiplied by how many layers a stage holds."""
     steps = [step] if isinstance(step, Step) else list(step)
+    c = columns(model, plans, steps[0].phase == "train")
+    tables = [pass_units(model, c, steps), between_units(model, c, steps)]
+    return concatenate([t for t in tables if len(t)])
+
+
+# columns that `pass_units` of training depends on; the rest moves only sends, the step's own work and the schedule
+PASS_COLUMNS = (
+    *("tp", "cp", "ep", "expert_tp", "attention_dp", "micro_batch", "sequence_parallel", "flash", "recompute"),
+    *(
+        "recompute_share",
+        "lora_rank",
+        "frozen",
+        "linear",
+        "linear_in",
+        "attention",
+        "attention_in",
+        "experts",
+        "experts_in",
+    ),
+    *("kv", "gradient_bytes", "parameter_bytes", "overlap", "gathered", "split"),
+)
+# and those that `between_units` depends on
+BETWEEN_COLUMNS = (
+    *(
+        "tp",
+        "pp",
+        "dp",
+        "cp",
+        "ep",
+        "expert_tp",
+        "attention_dp",
+        "micro_batch",
+        "sequence_parallel",
+        "sharding",
+        "shard",
+    ),
+    *("offload", "overlap", "lora_rank", "frozen", "gradient_bytes", "optimizer_bytes", "parameter_bytes"),
+)
+
+
+def pass_units(model: Model, c: Columns, steps: Sequence[Step]) -> Kernels:
+    """One layer of each block and the two ends, in all directions; in training each micro-batch's gathers of ZeRO-3 too."""
     training = steps[0].phase == "train"
-    c = columns(model, plans, training)
     phase = "forward" if training else steps[0].phase
     rows = Rows(c.n, phase)
     for index, block in enumerate(model.blocks):
@@ -51,8 +92,22 @@ def units(model: Model, plans: Sequence[Plan], step: Step | Sequence[Step]) -> K
     forward = rows.table()
     if not training:
         return forward
-    held = weights(model, c)
-    tables = [forward, _recompute(forward, c), _backward(forward, c), _shards(c, held), _once(c, held)]
+    tables = [forward, _recompute(forward, c), _backward(forward, c), _shards(c, weights(model, c))]
+    return concatenate([t for t in tables if len(t)])
+
+
+def between_units(model: Model, c: Columns, steps: Sequence[Step]) -> Kernels:
+    """What a pass hands to the next stage, and in training what happens once an optimizer step."""
+    training = steps[0].phase == "train"
+    rows = Rows(c.n, "forward" if training else steps[0].phase)
+    rows.site = SEND
+    p = _pass(rows, c, model, steps, model.blocks[-1])
+    size = ACTIVATION_BYTES * p.sequence_tokens * float(model.hidden)
+    rows.emit("send_recv", "pp_traffic", (size, 2.0, c.stride("pp"), 1.0), count=(c.pp > 1).astype(float))
+    sends = rows.table()
+    if not training:
+        return sends
+    tables = [sends, _backward(sends, c), _once(c, weights(model, c))]
     return concatenate([t for t in tables if len(t)])
 
 
@@ -70,7 +125,7 @@ def _pass(rows: Rows, c: Columns, model: Model, steps: Sequence[Step], block: Bl
 
 
 def _ends(p: Pass, training: bool, steps: Sequence[Step]) -> None:
-    """Embedding before the layers, logits and loss behind them, the hand-over between stages."""
+    """Embedding before the layers, logits and loss behind them."""
     c, model, rows = p.c, p.model, p.rows
     h = float(model.hidden)
     if model.vocab:
@@ -83,9 +138,6 @@ def _ends(p: Pass, training: bool, steps: Sequence[Step]) -> None:
         rows.emit("memory", "norm", (2.0 * size, 5.0 * p.tokens * h, 1.0))
         if model.head == "tokens":
             _head(p, training, steps)
-    rows.site = SEND
-    size = ACTIVATION_BYTES * p.sequence_tokens * h
-    rows.emit("send_recv", "pp_traffic", (size, 2.0, c.stride("pp"), 1.0), count=(c.pp > 1).astype(float))
 
 
 def _head(p: Pass, training: bool, steps: Sequence[Step]) -> None:
@@ -150,9 +202,11 @@ def _backward(forward: Kernels, c: Columns) -> Kernels:
 
 
 def _shards(c: Columns, held: Weights) -> Kernels:
-    """ZeRO-3: every layer's weights are gathered for each direction, its gradients scattered, each micro-batch."""
+    """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch; ZeRO-2 and 3: its gradients scattered,
+    because a rank has no room for those that it does not own."""
     tables = []
     sharded = ((c.sharding == SHARDING["zero3"]) & (c.shard > 1)).astype(np.float64)
+    scattered = ((c.sharding >= SHARDING["zero2"]) & (c.shard > 1)).astype(np.float64)
     for phase in ("forward", "backward"):
         rows = Rows(c.n, phase)
         for site, size in held.sites():
@@ -162,7 +216,7 @@ def _shards(c: Columns, held: Weights) -> Kernels:
             if phase == "backward":
                 grads = c.gradient_bytes * held.trained(c, size)
                 rows.emit(
-                    "reduce_scatter", "dp_traffic", (grads, c.shard, c.stride("cp"), 1.0), count=sharded * (grads > 0)
+                    "reduce_scatter", "dp_traffic", (grads, c.shard, c.stride("cp"), 1.0), count=scattered * (grads > 0)
                 )
         tables.append(rows.table())
     return concatenate(tables)
@@ -185,7 +239,8 @@ def _once(c: Columns, held: Weights) -> Kernels:
         outer = np.maximum(1.0, ranks / np.minimum(ranks, c.shard))
         hybrid = ((c.sharding == SHARDING["zero3"]) & (outer > 1)).astype(np.float64)
         rows.emit("all_reduce", "dp_traffic", (gradients, ranks, stride, 1.0), count=none)
-        rows.emit("reduce_scatter", "dp_traffic", (gradients, ranks, stride, 1.0), count=split)
+        once = split * (c.sharding == SHARDING["zero1"])
+        rows.emit("reduce_scatter", "dp_traffic", (gradients, ranks, stride, 1.0), count=once)
         rows.emit("all_gather", "dp_traffic", (2.0 * trained, ranks, stride, 1.0), count=split)
         share = gradients / np.minimum(ranks, c.shard)
         rows.emit("all_reduce", "dp_traffic", (share, outer, stride * c.shard, 1.0), count=hybrid)

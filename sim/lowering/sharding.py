@@ -55,6 +55,7 @@ class Columns:
     recompute_share: Column
     sharding: NDArray[np.int16]
     offload: NDArray[np.bool_]
+    overlap: NDArray[np.bool_]
     global_batch: Column
     lora_rank: Column
     frozen: NDArray[np.bool_]
@@ -70,6 +71,17 @@ class Columns:
     parameter_bytes: Column
 
     @property
+    def gathered(self) -> Column:
+        """What ZeRO moves in every pass: nothing (0), or over `shard` ranks gradients (-shard) or weights too (shard)."""
+        both = np.where(self.sharding == SHARDING["zero3"], self.shard, 0.0)
+        return np.where(self.sharding == SHARDING["zero2"], -self.shard, both)
+
+    @property
+    def split(self) -> NDArray[np.bool_]:
+        """Does the model lie on several stages?"""
+        return self.pp > 1
+
+    @property
     def folded(self) -> NDArray[np.bool_]:
         """Does a stage hold a chunk of both halves of the model, the first one both ends?"""
         return np.isin(self.schedule, [SCHEDULES[name] for name in TWO_CHUNKS])
@@ -79,14 +91,40 @@ class Columns:
         """Pipeline passes of one replica in an optimizer step."""
         return np.maximum(1.0, self.global_batch / (self.dp * self.micro_batch))
 
+    def take(self, rows: NDArray[np.intp], **changed: Any) -> Columns:
+        """The columns of some plans (an index array), with some replaced."""
+        names = [name for name in self.__dataclass_fields__ if name not in ("n", "training")]
+        return Columns(
+            **{"n": len(rows), "training": self.training, **{n: getattr(self, n)[rows] for n in names}, **changed}
+        )
+
+    def distinct(self, names: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """(first, which): a plan of each combination of values of these columns, and the combination of each plan [n]."""
+        codes = np.zeros(self.n, dtype=np.int64)
+        count = 1
+        for name in names:
+            column = np.broadcast_to(getattr(self, name), (self.n,))
+            if self.n and np.all(column == column[0]):
+                continue
+            values, code = np.unique(column, return_inverse=True)
+            codes = codes * len(values) + code
+            count *= len(values)
+            if count > 2**40:  # keep codes small, so that they never overflow
+                seen, codes = np.unique(codes, return_inverse=True)
+                count = len(seen)
+        _, first, which = np.unique(codes, return_index=True, return_inverse=True)
+        return first, which
+
     def stride(self, degree: str) -> Column:
         """Distance in rank order between neighbours of a group; tp is innermost, then cp, dp, pp."""
         inner = {"tp": 1.0, "cp": self.tp, "dp": self.tp * self.cp, "pp": self.tp * self.cp * self.dp}
         return np.broadcast_to(np.asarray(inner[degree], dtype=np.float64), (self.n,)).copy()
 
 
-def columns(model: Model, plans: Sequence[Plan], training: bool) -> Columns:
-    """Plans as columns. `dp` must be set where it matters; null counts as 1."""
+def columns(model: Model, plans: Sequence[Plan] | Columns, training: bool) -> Columns:
+    """Plans as columns, unless they are already. `dp` must be set where it matters; null counts as 1."""
+    if isinstance(plans, Columns):
+        return plans
     return Columns(
         n=len(plans),
         training=training,
@@ -128,6 +166,7 @@ def _choices(plans: Sequence[Plan]) -> dict[str, Any]:
         "recompute_share": _numbers(plan.recompute_layers for plan in plans),
         "sharding": np.array([SHARDING[plan.sharding] for plan in plans], dtype=np.int16),
         "offload": np.array([plan.offload == "optimizer" for plan in plans]),
+        "overlap": np.array([plan.overlap for plan in plans]),
         "frozen": np.array([plan.trainable == "lora" for plan in plans]),
         "gradient_bytes": _numbers(_STATE_BYTES[plan.dtypes.gradients] for plan in plans),
         "optimizer_bytes": state * moments + 4.0,  # moments, and the fp32 master copy

@@ -12,7 +12,8 @@ from ..lowering.kernels import DTYPE_NAMES
 from ..lowering.kinds import PHASE_IDS
 from ..lowering.sharding import Step
 from ..result import BASES, Figure
-from .pricing import DIRECTIONS, Priced
+from .pricing import Priced
+from .stages import DIRECTIONS
 
 PARTS_OF_TRAFFIC = ("tp_traffic", "cp_traffic", "ep_traffic", "dp_traffic", "pp_traffic")
 

@@ -1,14 +1,14 @@
 """The price of training steps, batch first: many plans of one model on one target, from lowering to schedule.
 
 Rows of all plans are priced by one call of the cost core, summed by site and direction, placed on stages, and swept by the
-compiled 1F1B executor. `api.train` is a batch of one.
+compiled executors. `api.train` is a batch of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,16 @@ from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..cost.machine import WAIT_W
-from ..engine.pipeline_blocks import DUAL, LINE, RULES, VEE, block_pipeline, chunks_of
-from ..engine.pipeline_tables import one_f_one_b_many
-from ..lowering import EMBEDDING, HEAD, PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, layers_on_stages, units
+from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Footprint, Kernels, columns, units
 from ..lowering.footprint import training_footprint
 from ..lowering.kinds import KIND_IDS, KINDS
-from ..lowering.sharding import Step
+from ..lowering.passes import BETWEEN_COLUMNS, PASS_COLUMNS, between_units, pass_units
+from ..lowering.sharding import RECOMPUTE, Columns, Step
 from ..result import BASES
 from .memory import FRAGMENTATION_FACTOR, FRAMEWORK_FACTOR
+from .stages import DIRECTIONS, Stages, placed
 
 FloatArray = NDArray[np.float64]
-DIRECTIONS = ("forward", "backward", "weights")  # backward holds recomputation too; weights: their gradients
 BUBBLE, HOST = PART_IDS["bubble"], PART_IDS["host"]
 WEAKEST_SHARE = 0.05
 _COLLECTIVES = np.array([kind.collective for kind in KINDS])
@@ -57,59 +56,24 @@ class Priced:
     stage: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Stages:
-    """Times of the chunks of every plan, flat: plan i has pp * chunks of them, [stage, chunk] by rows, in work_s[3] as
-    DIRECTIONS. schedules, micro_batches, send_s [n]."""
-
-    schedules: tuple[str, ...]
-    pp: NDArray[np.int64]
-    chunks: NDArray[np.int64]
-    micro_batches: NDArray[np.int64]
-    work_s: FloatArray
-    send_s: FloatArray
-
-    def of(self, plan: int) -> FloatArray:
-        """Seconds of one plan's chunks [3, pp, chunks]."""
-        first = int((self.pp * self.chunks)[:plan].sum())
-        size = int(self.pp[plan] * self.chunks[plan])
-        return self.work_s[:, first : first + size].reshape(3, int(self.pp[plan]), int(self.chunks[plan]))
-
-    def makespans(self) -> FloatArray:
-        """Seconds from the first forward to the last gradient of each plan [n]."""
-        plain = np.array([schedule == "1f1b" for schedule in self.schedules])
-        out = np.empty(len(self.schedules))
-        inside = np.repeat(plain, self.pp * self.chunks)
-        forward, backward = self.work_s[0, inside], (self.work_s[1] + self.work_s[2])[inside]
-        if plain.any():
-            out[plain] = one_f_one_b_many(
-                self.pp[plain], self.micro_batches[plain], self.chunks[plain], forward, backward, self.send_s[plain]
-            )
-        for i in np.flatnonzero(~plain):
-            send = np.full(int(self.pp[i]), self.send_s[i])
-            out[i] = block_pipeline(self.schedules[i], int(self.micro_batches[i]), self.of(int(i)), send).makespan_s
-        return out
-
-
-def price(model: Model, plans: Sequence[Plan], target: Target, seq_len: float) -> Priced:
+def price(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len: float) -> Priced:
     """Price plans whose dp is set and which `lowering.check` accepts. Raises UnknownFigure if a rate is unknown."""
-    rows = units(model, plans, Step("train", 1.0, seq_len, seq_len))
+    c = columns(model, plans, True)
+    rows = units(model, c, Step("train", 1.0, seq_len, seq_len))
     machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
     alone = cost.seconds(rows, machine)
-    spent = alone * rows.count * exposure(rows, plans, target)
-    sums = _Sums(model, plans, target, rows, spent)
+    spent = alone * rows.count * exposure(rows, c, target)
+    sums = _Sums(model, c, target, rows, spent)
     stages = sums.stages()
     makespan = stages.makespans()
     once = sums.once.sum(axis=1) + target.stack.step_host_s
     step = makespan + once
     parts = sums.parts(step)
     low, high = (step * _ratio(sums, spent, bound, alone) for bound in cost.interval(rows, machine, alone))
-    memory = training_footprint(model, plans, seq_len)
-    factors = target.stack.factors
-    held = memory.total * factors.get(FRAGMENTATION_FACTOR, 1.0) + factors.get(FRAMEWORK_FACTOR, 0.0)
+    memory = training_footprint(model, c, seq_len)
     return Priced(
         step_s=step,
-        memory_bytes=held * target.chip.ranks,
+        memory_bytes=held_bytes(memory, target),
         joules=_joules(rows, machine, alone, sums, step) * target.chip.ranks,
         parts=parts,
         low_s=low,
@@ -119,14 +83,53 @@ def price(model: Model, plans: Sequence[Plan], target: Target, seq_len: float) -
     )
 
 
-def exposure(rows: Kernels, plans: Sequence[Plan], target: Target) -> FloatArray:
+def held_bytes(memory: Footprint, target: Target) -> FloatArray:
+    """Bytes of a chip at its fullest stage, with what the stack adds [n]."""
+    factors = target.stack.factors
+    held = memory.total * factors.get(FRAGMENTATION_FACTOR, 1.0) + factors.get(FRAMEWORK_FACTOR, 0.0)
+    return np.asarray(held * target.chip.ranks)
+
+
+class Quick(NamedTuple):
+    """Seconds of a step and bytes of a chip of n plans, float64[n]: what a search ranks by."""
+
+    step_s: FloatArray
+    memory_bytes: FloatArray
+
+
+def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
+    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+
+    Differs from `price` by rounding only (sums are taken in another order).
+    """
+    step = [Step("train", 1.0, seq_len, seq_len)]
+    machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+    parts = []
+    for names, lowered in ((PASS_COLUMNS, pass_units), (BETWEEN_COLUMNS, between_units)):
+        first, which = c.distinct(names)
+        some = c.take(first)
+        rows = lowered(model, some, step)
+        spent = cost.seconds(rows, machine) * rows.count * exposure(rows, some, target)
+        parts.append((_Sums(model, some, target, rows, spent), which))
+    (inside, of_pass), (between, of_between) = parts
+    ends = len(model.blocks) + 2
+    totals = inside.units[:, :ends].sum(axis=2)
+    sends = between.units[:, between.at(SEND), PART_IDS["pp_traffic"], 0]
+    key = c.take(np.arange(c.n), tp=of_pass.astype(float), dp=c.micro_batches, cp=sends[of_between])
+    first, which = key.distinct(("tp", "dp", "cp", "pp", "virtual_stages", "schedule"))
+    stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
+    once = between.once.sum(axis=1)[of_between] + target.stack.step_host_s
+    return Quick(stages.makespans()[which] + once, held_bytes(training_footprint(model, c, seq_len), target))
+
+
+def exposure(rows: Kernels, c: Columns, target: Target) -> FloatArray:
     """Factor on each row's time alone: the exposed share of overlapped traffic, extra passes of real software."""
     factors = target.stack.factors
     out = np.ones(len(rows))
     for part, name in _EXPOSED.items():
         out[rows.part == PART_IDS[part]] = factors.get(name, 1.0)
     out[rows.part == PART_IDS["ep_traffic"]] *= factors.get("ep_passes", 1.0)
-    overlapped = np.array([plan.overlap for plan in plans])[rows.owner]
+    overlapped = c.overlap[rows.owner]
     traffic = rows.part == PART_IDS["dp_traffic"]
     sharded = traffic & (rows.site != STEP)
     out[sharded & overlapped] = factors.get("fsdp_exposed", 1.0)
@@ -142,15 +145,11 @@ def exposure(rows: Kernels, plans: Sequence[Plan], target: Target) -> FloatArray
 class _Sums:
     """Row times summed by plan, site, part and direction; per layer or end of a site."""
 
-    def __init__(self, model: Model, plans: Sequence[Plan], target: Target, rows: Kernels, spent: FloatArray) -> None:
-        self.model, self.rows = model, rows
-        self.n, self.blocks = len(plans), len(model.blocks)
-        self.pp = np.array([plan.pp for plan in plans])
-        self.schedules = tuple(plan.schedule for plan in plans)
-        self.chunks = np.array([_chunks(plan) for plan in plans])
-        self.again = np.array([plan.recompute_layers if plan.recompute == "full" else 0.0 for plan in plans])
-        batch = np.array([plan.global_batch or plan.micro_batch * (plan.dp or 1) for plan in plans])
-        self.micro_batches = np.maximum(1, batch // np.array([plan.micro_batch * (plan.dp or 1) for plan in plans]))
+    def __init__(self, model: Model, c: Columns, target: Target, rows: Kernels, spent: FloatArray) -> None:
+        self.model, self.c, self.rows = model, c, rows
+        self.n, self.blocks = c.n, len(model.blocks)
+        self.pp, self.micro_batches = c.pp, c.micro_batches
+        self.again = np.where(c.recompute == RECOMPUTE["full"], c.recompute_share, 0.0)
         self.site = np.where(rows.site >= 0, rows.site, self.blocks - 1 - rows.site)  # ends follow the blocks
         self.direction = np.where(rows.phase == PHASE_IDS["weights"], 2, (rows.phase != PHASE_IDS["forward"]) * 1)
         units_s = self.by_unit(spent)
@@ -188,32 +187,9 @@ class _Sums:
         self.units[:, : self.blocks, HOST, 1] = behind
 
     def stages(self) -> Stages:
-        """Chunk times of every plan; plans of equal pp and chunks are placed together."""
-        offsets = np.concatenate([[0], np.cumsum(self.pp * self.chunks)])
-        out = np.empty((len(DIRECTIONS), offsets[-1]))
-        totals = self.units.sum(axis=2)
-        send = PART_IDS["pp_traffic"]
-        folds = np.array([_fold(schedule) for schedule in self.schedules])
-        for pp, chunks, fold in {*zip(self.pp.tolist(), self.chunks.tolist(), folds.tolist(), strict=True)}:
-            rows = np.flatnonzero((self.pp == pp) & (self.chunks == chunks) & (folds == fold))
-            for direction in range(len(DIRECTIONS)):
-                times = self._slots(totals[rows, :, direction], pp, 1 if fold == DUAL else chunks)
-                times = times.reshape(len(rows), -1, pp)
-                if fold == VEE:
-                    times[:, 1] = times[:, 1, ::-1]
-                elif fold == DUAL:
-                    times = np.concatenate([times, times[:, :, ::-1]], axis=1)
-                times = times.transpose(0, 2, 1).reshape(len(rows), -1)
-                out[direction][offsets[rows, None] + np.arange(pp * chunks)] = times
-        sends = self.units[:, self.at(SEND), send, 0]
-        return Stages(self.schedules, self.pp, self.chunks, self.micro_batches, out, sends)
-
-    def _slots(self, totals: FloatArray, pp: int, chunks: int) -> FloatArray:
-        """Seconds of each slot in depth order [plans, pp * chunks]; the ends lie on the first and the last one."""
-        times: FloatArray = totals[:, : self.blocks] @ _held(self.model, pp, chunks).T
-        times[:, 0] += totals[:, self.at(EMBEDDING)]
-        times[:, -1] += totals[:, self.at(HEAD)]
-        return times
+        """Chunk times of every plan."""
+        sends = self.units[:, self.at(SEND), PART_IDS["pp_traffic"], 0]
+        return placed(self.model, self.c, self.units[:, : self.blocks + 2].sum(axis=2), sends)
 
     def parts(self, step: FloatArray) -> FloatArray:
         """[n, parts, 3]: seconds of a step on the mean stage; what no row explains is the bubble."""
@@ -230,19 +206,6 @@ class _Sums:
         weight = layers[self.site] * (self.micro_batches / self.pp)[self.rows.owner]
         weight = np.where(self.rows.site == STEP, 1.0, weight)
         return np.bincount(self.rows.owner, weights=values * weight, minlength=self.n).astype(np.float64)
-
-
-def _fold(schedule: str) -> int:
-    return LINE if schedule == "1f1b" else RULES[schedule].shape
-
-
-def _chunks(plan: Plan) -> int:
-    return plan.virtual_stages if plan.schedule == "1f1b" else chunks_of(plan.schedule)
-
-
-@lru_cache(maxsize=4096)
-def _held(model: Model, pp: int, chunks: int) -> FloatArray:
-    return layers_on_stages(model, pp, chunks)
 
 
 def _ratio(sums: _Sums, spent: FloatArray, bound: FloatArray, alone: FloatArray) -> FloatArray:

@@ -11,17 +11,19 @@ from ..cost import machine, seconds
 from ..engine import Schedule
 from ..engine.pipeline_blocks import block_schedule
 from ..engine.pipeline_tables import one_f_one_b_schedule
-from ..lowering import units
+from ..lowering import columns, units
 from ..lowering.sharding import Step
-from .pricing import Stages, _Sums, exposure
+from .pricing import _Sums, exposure
+from .stages import Stages
 
 
 def stage_times(model: Model, plan: Plan, target: Target, seq_len: float) -> Stages:
     """Chunk times of one plan, as `price` places them."""
-    rows = units(model, [plan], Step("train", 1.0, seq_len, seq_len))
+    c = columns(model, [plan], True)
+    rows = units(model, c, Step("train", 1.0, seq_len, seq_len))
     packed = machine(target.chip, target.family, target.calibration, target.cluster)
-    spent = seconds(rows, packed) * rows.count * exposure(rows, [plan], target)
-    return _Sums(model, [plan], target, rows, spent).stages()
+    spent = seconds(rows, packed) * rows.count * exposure(rows, c, target)
+    return _Sums(model, c, target, rows, spent).stages()
 
 
 def step_schedule(model: Model, plan: Plan, target: Target, seq_len: float) -> Schedule:

@@ -42,7 +42,8 @@ def test_built_in_one_call_and_swept_as_a_table_agree_to_the_last_bit(p, m, v, s
 def test_long_pipelines_agree_too(p, m, v):
     stream = np.random.default_rng(p)
     arguments = (p, m, v, stream.random((p, v)), stream.random((p, v)), stream.random(p))
-    assert one_f_one_b(*arguments).makespan_s == run(one_f_one_b_schedule(*arguments)).makespan_s
+    whole_s = run(one_f_one_b_schedule(*arguments)).makespan_s
+    assert one_f_one_b(*arguments).makespan_s == pytest.approx(whole_s, rel=1e-12)
 
 
 def test_a_batch_of_pipelines_is_each_of_them():
@@ -88,3 +89,21 @@ def test_a_missing_or_senseless_stage_time_is_refused():
         one_f_one_b_many([2], [4], [1], [1.0, 1.0], [1.0], [0.0])
     with pytest.raises(InputError, match="forward_s has an entry"):
         one_f_one_b(2, 4, 1, [[1.0], [-1.0]], np.ones((2, 1)), 0.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32))
+def test_a_long_pipeline_that_is_swept_until_it_repeats_itself_ends_when_the_whole_sweep_does(seed):
+    """Stages equal, one slow, or all different; sends free, cheap or slower than the work."""
+    stream = np.random.default_rng(seed)
+    p, v = int(stream.choice([1, 2, 3, 4, 8])), int(stream.choice([1, 1, 2, 3]))
+    v = v if p > 1 else 1
+    m = int(stream.integers(5 * p, 20 * p)) * (p if v > 1 else 1)
+    m = min(m, 40 * p) // p * p if v > 1 else m
+    forward_s, backward_s = np.ones((2, p, v)) * [[[1.0]], [[2.0]]]
+    uneven = stream.choice([0.0, 0.05, 1.0])
+    forward_s, backward_s = (x * (1.0 + uneven * stream.integers(0, 3, (p, v))) for x in (forward_s, backward_s))
+    send_s = np.full(p, stream.choice([0.0, 0.01, 0.1, 3.0]))
+    arguments = (p, m, v, forward_s, backward_s, send_s)
+    whole_s = run(one_f_one_b_schedule(*arguments)).makespan_s
+    assert one_f_one_b(*arguments).makespan_s == pytest.approx(whole_s, rel=1e-11)

@@ -1,0 +1,1 @@
+"""Many scenarios: search, sweeps, capacity, what-if."""
