@@ -8,8 +8,12 @@ from ..jit import inline
 from .machine import ARRAY, CLOCK_HZ, EXP_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, Row
 from .matmul import Elements, joined, missed
 
-LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, EXP, NORM, TILE, ITEM, TAIL, HEAD_EXPONENT, SEQUENCE = range(10)
-QUERY_TILE, PACK, SPLIT, CACHE_SHARE, UNIT_BYTES, WORK, EXP_EFFICIENCY, HEAD = range(10, 18)
+LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, NORM, NARROW = range(5)  # of prefill and of decode
+TILE, ITEM, TAIL, HEAD_EXPONENT, EXP, EXP_EFFICIENCY, TOKEN, STORE, ROTATE = range(5, 14)
+QUERY_TILE, PACKED, DECODE_QUERY, WORK, WIDE_EXPONENT, SLOW_SIZE, SLOW_SHARE, ALONE, STORE_WIDTH = range(14, 23)
+DECODE_ITEM, ITEM_SIZE, HEAD, SEQUENCE, SPLIT, QUANTUM, CACHE_SHARE, UNIT_BYTES = range(5, 13)
+ALONE_ITEM, ALONE_VALUES, DECODE_EXP, DECODE_EXP_EFFICIENCY, PACK, MOST_HEADS, SPLIT_HEADS = range(13, 20)
+FEWEST_HEADS, REGROUP, PART, REACH = range(20, 24)
 LINEAR_LAUNCH, LINEAR_EFFICIENCY, LINEAR_MEMORY, LINEAR_NORM, CHUNK, CHUNK_CLOCKS = range(6)
 
 
@@ -32,39 +36,54 @@ def _padded(size: float, side: float) -> float:
 
 
 @inline
+def _exp_rate(per_clock: float, efficiency: float, chip: Row) -> float:
+    """Exponentials a second of a rank that attention reaches."""
+    rate = chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else per_clock * chip[UNITS] * chip[CLOCK_HZ]
+    return rate * efficiency
+
+
+@inline
 def prefill_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of attention of `query` tokens over `kv` tokens [s]. d: batch, query, kv, heads, kv_heads, head_dim, causal, limit.
     inside: bytes of an element of Q and O, of K and V, FLOP/s of a rank. Tiles on the diagonal are computed whole."""
-    batch, query, kv, heads, head_dim = d[0], d[1], d[2], d[3], d[5]
+    batch, query, kv, heads, kv_heads, head_dim = d[0], d[1], d[2], d[3], max(d[4], 1.0), d[5]
     if batch <= 0.0 or query <= 0.0 or heads <= 0.0:
         return 0.0
     clock, units = chip[CLOCK_HZ], chip[UNITS]
-    computed = pairs(query, kv, d[6], d[7])
+    group = max(heads / kv_heads, 1.0) if p[PACKED] > 0.0 else 1.0  # heads that share a tile
+    span = min(query, p[QUERY_TILE] / group)  # queries of a tile
+    counted = pairs(query, kv, d[6], d[7])
+    computed = counted
     if d[6] > 0.0:
-        computed = min(computed + query * min(p[QUERY_TILE], kv) / 4.0, max(query * kv, computed))
-    tiles = math.ceil(query / p[QUERY_TILE])
+        computed = min(counted + query * min(p[QUERY_TILE] / group, kv) / 4.0, max(query * kv, counted))
     rate = inside[2] * p[EFFICIENCY]
     if mechanism == 1:
         flops = 4.0 * computed * _padded(head_dim, chip[ARRAY])
     else:
         flops = 4.0 * computed * head_dim
-        rate *= min(1.0, head_dim / 128.0) ** p[HEAD_EXPONENT]
-    exp_rate = (chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock) * p[EXP_EFFICIENCY]
-    work = joined(p[WORK] * flops * units / rate, p[WORK] * computed * units / exp_rate, 2.5)
-    last = min(query, p[QUERY_TILE]) * (min(kv, d[7]) if d[7] > 0.0 else kv)  # pairs of the last tile, the longest
-    longest = work * min(1.0, last / computed) + p[TILE] / clock
-    total = batch * heads * (work + (tiles * p[TILE] + p[ITEM]) / clock) / units
-    compute = max(total, longest) + p[TAIL] * longest
+        rate *= min(1.0, head_dim / 128.0) ** p[HEAD_EXPONENT] * min(1.0, 128.0 / head_dim) ** p[WIDE_EXPONENT]
+    if head_dim == p[SLOW_SIZE]:
+        rate *= p[SLOW_SHARE]
+    exp_rate = _exp_rate(p[EXP], p[EXP_EFFICIENCY], chip)
+    work = p[WORK] * units * joined(flops / rate, computed / exp_rate, 2.5)
+    last = span * (min(kv, d[7]) if d[7] > 0.0 else kv)  # pairs of a head in the last tile, the longest
+    tiles = math.ceil(query * group / p[QUERY_TILE])
+    longest = group * work * min(1.0, last / computed) + p[TILE] / clock
+    total = batch * heads / group * (group * work + (tiles * p[TILE] + p[ITEM]) / clock) / units
+    compute = max(total, p[ALONE] * longest) + p[TAIL] * longest
     kept = min(kv, d[7] + query) if d[7] > 0.0 else kv
-    moved = p[WORK] * batch * head_dim * (2.0 * inside[0] * query * heads + 2.0 * inside[1] * kept * d[4])
+    moved = p[WORK] * batch * head_dim * (2.0 * inside[0] * query * heads + 2.0 * inside[1] * kept * kv_heads)
     memory = moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
-    return (p[LAUNCH] + batch * p[SEQUENCE]) / clock + joined(compute, memory, p[NORM])
+    vectors = 2.0 * kv_heads * head_dim / 128.0
+    stored = p[TOKEN] + vectors / (1.0 + vectors / p[STORE_WIDTH]) * p[STORE] + heads * head_dim / 128.0 * p[ROTATE]
+    before = p[LAUNCH] + batch * query * stored / units
+    return before / clock + joined(compute, memory, p[NORM])
 
 
 @inline
 def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of attention of one new token a sequence [s]. d: batch, kv, heads, kv_heads, score_dim, value_dim, kv_values.
-    A work item is a KV head of a sequence; items are split along KV until every unit has one."""
+    A work item is a KV head of a sequence; items are split along KV while units idle."""
     batch, kv, heads, kv_heads = d[0], d[1], d[2], max(d[3], 1.0)
     if batch <= 0.0 or kv <= 0.0 or heads <= 0.0:
         return 0.0
@@ -72,30 +91,36 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     group = heads / kv_heads
     items = batch * kv_heads
     held = inside[1] * kv * d[6] * items
-    if (
-        group > p[QUERY_TILE] and d[6] > d[4]
-    ):  # a kernel that does not pack so many heads works on each alone; latent ones do
-        items, group = batch * heads, 1.0
     width = d[4] + d[5]
     if mechanism == 1:
         width = _padded(d[4], chip[ARRAY]) + _padded(d[5], chip[ARRAY])
-    packed = math.ceil(group / p[PACK]) * p[PACK]
-    arithmetic = 2.0 * packed * width * kv * units / (inside[2] * p[EFFICIENCY])
-    exp_rate = (chip[EXP_RATE] if chip[EXP_RATE] > 0.0 else p[EXP] * units * clock) * p[EXP_EFFICIENCY]
-    arithmetic += packed * kv * units / exp_rate
-    item_bytes = inside[1] * kv * d[6]
-    each = joined(arithmetic, item_bytes / (p[UNIT_BYTES] * clock), p[NORM])
-    item = (p[ITEM] + p[HEAD] * group) / clock
-    compute = math.ceil(items / units) * (each + item)
-    split = 2.0
-    while items < 2.0 * units and split <= 64.0:
-        waves = math.ceil(items * split / units)
-        compute = min(compute, waves * (each / split + item) + p[SPLIT] / clock)
-        split *= 2.0
+    if (group > p[MOST_HEADS] or group < p[FEWEST_HEADS]) and d[6] > d[4]:  # latent kernels pack any number
+        items = batch * heads
+        each = kv * d[6] / (p[ALONE_VALUES] * clock)
+        item = p[ALONE_ITEM] / clock
+    else:
+        packed = math.ceil(group / p[PACK]) * p[PACK]
+        arithmetic = 2.0 * packed * width * kv * units / (inside[2] * p[EFFICIENCY])
+        arithmetic += packed * kv * units / _exp_rate(p[DECODE_EXP], p[DECODE_EXP_EFFICIENCY], chip)
+        each = joined(arithmetic, inside[1] * kv * d[6] / (p[UNIT_BYTES] * clock), p[NORM])
+        item = (p[DECODE_ITEM] + (p[ITEM_SIZE] + p[HEAD] * group) * d[4] / 128.0) / clock
+    waves = items / units
+    waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
+    compute = waves * (each + item)
+    if items < 2.0 * units and group >= p[SPLIT_HEADS]:
+        enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf  # square of the parts beyond which they cost more
+        for count in (1.0, 2.0, 4.0):
+            split = math.floor(min(count * units / items, math.sqrt(count * enough)))
+            if split >= 2.0:
+                compute = min(compute, count * (each / split + item) + (p[SPLIT] + p[PART] * split) / clock)
     share = missed(held, p[CACHE_SHARE] * chip[SRAM_BYTES])
-    memory = held * max(share / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), 1.0 / chip[SRAM_RATE])
+    rate = chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY] * min(1.0, max(items / units, 1.0) / p[REACH])
+    memory = held * max(share / rate, 1.0 / chip[SRAM_RATE])
     memory += inside[0] * batch * heads * width / chip[MEMORY_RATE]
-    return (p[LAUNCH] + batch * p[SEQUENCE]) / clock + joined(compute, memory, p[NORM])
+    before = p[LAUNCH] + batch * p[SEQUENCE]
+    if batch > 1.0 and kv_heads > 1.0 and group > 1.0:
+        before += p[REGROUP]
+    return before / clock + joined(compute, memory, p[NORM])
 
 
 @inline

@@ -11,11 +11,11 @@ from ..errors import UnknownFigure
 from ..jit import inline, jit
 from ..lowering.kernels import DTYPE_IDS, DTYPE_NAMES, ELEMENT_BYTES, Kernels
 from ..lowering.kinds import KIND_IDS, KINDS
-from .attention import decode_s, linear_s, prefill_s
+from .attention import DECODE_QUERY, NARROW, decode_s, linear_s, prefill_s
 from .collectives import collective_s
 from .experts import experts_s
 from .machine import IDLE_W, Machine, Row
-from .matmul import matmul_s
+from .matmul import Elements, matmul_s
 from .memory import gather_s, memory_s, optimizer_s
 from .power import at_clock, clock_share, draw_w
 
@@ -42,6 +42,24 @@ def _light_s(kind: int, d: Row, p: Row, chip: Row) -> float:
 
 
 @inline
+def _attention_s(kind: int, d: FloatArray, inside: Elements, machine: Machine, formats: tuple[int, int]) -> float:
+    """Prefill, backward and decode, by the kernel and at the rate that the stack chooses. formats: dtype, stored."""
+    p = machine.parameters[kind, formats[0], formats[1]]
+    chip, mechanism = machine.chip_values, machine.mechanism
+    short = kind == PREFILL and d[1] <= p[DECODE_QUERY]  # so few new tokens run on the decode kernel
+    if short:
+        p = machine.parameters[DECODE, formats[0], formats[1]]
+    stored_rate = machine.rates[formats[1]]
+    if p[NARROW] > 0.0 and stored_rate > inside[2]:
+        inside = (inside[0], inside[1], stored_rate, inside[3])
+    if short:
+        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), inside, p, chip, mechanism)
+    if kind == DECODE:
+        return decode_s(d, inside, p, chip, mechanism)
+    return prefill_s(d, inside, p, chip, mechanism)
+
+
+@inline
 def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine) -> float:
     """Time of one kernel, run alone and warm [s]; NaN if the chip's rate for its dtype is unknown. d: dims of its kind.
     May be called from compiled code of other rooms."""
@@ -55,13 +73,11 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
     inside = (active, ELEMENT_BYTES[stored], machine.rates[dtype], max(active, ACCUMULATED_BYTES))
     if kind == GEMM:
         return matmul_s(d, inside, p, chip, machine.mechanism)
-    if kind == DECODE:
-        return decode_s(d, inside, p, chip, machine.mechanism)
     if kind == MOE:
         return experts_s(d, inside, p, chip, machine.mechanism)
     if kind == LINEAR:
         return linear_s(d, inside, p, chip)
-    return prefill_s(d, inside, p, chip, machine.mechanism)
+    return _attention_s(kind, d, inside, machine, (dtype, stored))
 
 
 @jit
@@ -72,6 +88,9 @@ def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machin
     for i in range(kind.size):
         if MEMORY <= kind[i] <= OPTIMIZER:  # not through kernel_s: handing a machine over costs ten times the formula
             out[i] = _light_s(kind[i], dims[i], parameters[kind[i], dtype[i], stored[i]], chip)
+        elif kind[i] >= ALL_REDUCE:
+            p = parameters[kind[i], dtype[i], stored[i]]
+            out[i] = collective_s((kind[i] - ALL_REDUCE, ELEMENT_BYTES[dtype[i]]), dims[i], p, machine.levels, chip)
         else:
             out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
     return out

@@ -1,26 +1,26 @@
-"""Attention and experts: limits, monotony, and the properties that the mechanisms and kernels have."""
+"""Attention: limits, monotony, and the properties that the mechanisms and kernels have."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.cost import Machine, seconds_of
+from sim.catalog.library import Library
+from sim.cost import Machine, machine, seconds_of, seconds_of_rows
 from sim.cost.attention import pairs
-from sim.lowering.kinds import attention_pairs
+from sim.cost.machine import MEMORY_RATE as MEMORY
+from sim.lowering.kernels import DTYPE_IDS
+from sim.lowering.kinds import KIND_IDS, attention_pairs
 
 from .machines import CLOCK, MEMORY_RATE, PEAK, build
 
-ATTENTION = {"efficiency": 0.6, "memory_efficiency": 0.8, "norm": 4.0, "head_exponent": 0.5}
+ATTENTION = {"efficiency": 0.6, "memory_efficiency": 0.8, "norm": 4.0}
 PARAMETERS = {
-    "attention_prefill": ATTENTION,
-    "attention_backward": ATTENTION,
+    "attention_prefill": {**ATTENTION, "head_exponent": 0.5},
+    "attention_backward": {**ATTENTION, "head_exponent": 0.5},
     "attention_decode": {**ATTENTION, "cache_share": 0.01, "unit_bytes_per_clock": 200.0},
-    "moe": {"efficiency": 0.7, "memory_efficiency": 0.8, "norm": 6.0, "quantum": 1.0, "unit_bytes_per_clock": 1000.0},
 }
 
 
@@ -99,11 +99,127 @@ def test_one_long_sequence_is_split_over_the_units() -> None:
 
 def test_heads_that_a_kernel_does_not_pack_are_worked_on_alone() -> None:
     packs = machine_of()
-    alone = machine_of(attention_decode={**PARAMETERS["attention_decode"], "query_tile": 32.0})
+    alone = machine_of(attention_decode={**PARAMETERS["attention_decode"], "most_heads": 32.0})
     shape = (16, 4096, 96, 1, 128, 128, 256)
     assert seconds_of("attention_decode", *shape, machine=alone) > 2 * seconds_of(
         "attention_decode", *shape, machine=packs
     )
+
+
+def test_writing_keys_and_values_costs_each_new_token_but_not_those_in_the_cache() -> None:
+    prefill = {**PARAMETERS["attention_prefill"], "token_clocks": 100.0, "store_clocks": 50.0}
+    plain, writes = machine_of(), machine_of(attention_prefill=prefill)
+
+    def added(query: int, kv: int) -> float:
+        shape = (8, query, kv, 32, 8, 128, 1)
+        return seconds_of("attention_prefill", *shape, machine=writes) - seconds_of(
+            "attention_prefill", *shape, machine=plain
+        )
+
+    a_token = 100.0 + 16.0 / 1.5 * 50.0  # 16 vectors of a width of 32 take two thirds of their slope
+    assert added(512, 512) == pytest.approx(8 * 512 * a_token / 100 / CLOCK)
+    assert added(512, 4096) == pytest.approx(added(512, 512))
+
+
+def test_packed_tiles_save_what_many_heads_of_few_queries_cost() -> None:
+    prefill = {**PARAMETERS["attention_prefill"], "tile_clocks": 4000.0}
+    apart, packed = machine_of(attention_prefill=prefill), machine_of(attention_prefill={**prefill, "packed": 1.0})
+    shape = (64, 16, 16, 64, 8, 128, 1)
+    tiles = 64 * (64 - 8) * 4000.0 / 100 / CLOCK
+    saved = seconds_of("attention_prefill", *shape, machine=apart) - seconds_of(
+        "attention_prefill", *shape, machine=packed
+    )
+    assert saved == pytest.approx(tiles, rel=0.1)
+
+
+def test_one_new_token_runs_on_the_decode_kernel_where_the_stack_does_so() -> None:
+    rule = machine_of(attention_prefill={**PARAMETERS["attention_prefill"], "decode_query": 1.0})
+    assert seconds_of("attention_prefill", 64, 1, 4096, 32, 8, 128, 1, machine=rule) == seconds_of(
+        "attention_decode", 64, 4096, 32, 8, 128, 128, 256, machine=rule
+    )
+
+
+def test_eight_bit_keys_multiply_at_the_eight_bit_rate_where_the_stack_does_so() -> None:
+    narrow = machine_of(attention_prefill={**PARAMETERS["attention_prefill"], "narrow": 1.0})
+    shape = (1, 65536, 65536, 32, 8, 128, 1)
+    eight = seconds_of("attention_prefill", *shape, machine=narrow, stored="fp8")
+    assert eight < 0.75 * seconds_of("attention_prefill", *shape, machine=narrow)
+    assert seconds_of("attention_prefill", *shape, machine=narrow, dtype="fp8") == pytest.approx(eight, rel=0.01)
+
+
+def test_heads_that_are_regrouped_cost_copies_only_with_several_sequences_and_groups() -> None:
+    copies = machine_of(attention_decode={**PARAMETERS["attention_decode"], "regroup_clocks": 8000.0})
+    plain = machine_of()
+    for batch, kv_heads, clocks in ((1, 4, 0.0), (4, 1, 0.0), (4, 4, 8000.0)):
+        shape = (batch, 512, 8 * kv_heads, kv_heads, 128, 128, 256)
+        added = seconds_of("attention_decode", *shape, machine=copies) - seconds_of(
+            "attention_decode", *shape, machine=plain
+        )
+        assert added == pytest.approx(clocks / CLOCK)
+
+
+CHIPS = ("a100-sxm-80gb", "h100-sxm", "b200", "mi300x", "tpu-v5p", "gaudi3", "trainium2", "mtia-2i")
+DRAWN = 10_000
+
+
+def shipped(chip: str, stack: str | None = None) -> Machine:
+    library = Library()
+    found = library.chip(chip)
+    family = library.family(found.family)
+    chosen = library.stack(stack or family.default_stack)
+    return machine(found, family, library.calibration(found, chosen), library.cluster(chip))
+
+
+def drawn(kind: str) -> np.ndarray:
+    """Shapes spread evenly over magnitudes: 2 to 8 query heads share a KV head."""
+    stream = np.random.default_rng(3)
+
+    def size(low: float, high: float) -> np.ndarray:
+        return np.round(np.exp(stream.uniform(np.log(low), np.log(high), DRAWN)))
+
+    rows = np.zeros((DRAWN, 8))
+    kv_heads, group, head = size(1, 16), 2.0 ** stream.integers(1, 4, DRAWN), 2.0 ** stream.integers(6, 9, DRAWN)
+    if kind == "attention_decode":
+        columns = (size(1, 512), size(1, 1e6), kv_heads * group, kv_heads, head, head, 2 * head)
+    else:
+        query = size(2, 32768)
+        columns = (size(1, 256), query, query + size(1, 65536), kv_heads * group, kv_heads, head, 1 + 0 * head)
+    for column, values in enumerate(columns):
+        rows[:, column] = values
+    return rows
+
+
+def priced(kind: str, rows: np.ndarray, found: Machine) -> np.ndarray:
+    ids = [np.full(DRAWN, value, np.int16) for value in (KIND_IDS[kind], DTYPE_IDS["bf16"], DTYPE_IDS["bf16"])]
+    return np.asarray(seconds_of_rows(*ids, rows, found))
+
+
+@pytest.mark.parametrize("kind", ["attention_prefill", "attention_backward", "attention_decode"])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_shipped_attention_keeps_the_roofline_and_grows_with_every_size(kind: str, chip: str) -> None:
+    found, rows = shipped(chip), drawn(kind)
+    times = priced(kind, rows, found)
+    if kind == "attention_decode":
+        flops = 2 * rows[:, 0] * rows[:, 1] * rows[:, 2] * (rows[:, 4] + rows[:, 5])
+    else:
+        flops = 4 * rows[:, 0] * attention_pairs(rows) * rows[:, 3] * rows[:, 5]
+    assert np.all(times > flops / found.rates[DTYPE_IDS["bf16"]])
+    sizes = ((0,), (1,), (2, 3)) if kind == "attention_decode" else ((0,), (1, 2), (2,), (3, 4), (5,))
+    for columns in sizes:
+        grown = rows.copy()
+        grown[:, columns] *= 2
+        assert np.all(priced(kind, grown, found) >= times * (1 - 1e-9)), columns
+
+
+@pytest.mark.parametrize("kind", ["attention_prefill", "attention_decode"])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_shipped_attention_is_no_slower_with_more_bandwidth_or_rate(kind: str, chip: str) -> None:
+    found, rows = shipped(chip), drawn(kind)
+    times = priced(kind, rows, found)
+    values = found.chip_values.copy()
+    values[MEMORY] *= 1.3
+    assert np.all(priced(kind, rows, found._replace(chip_values=values)) <= times * (1 + 1e-9))
+    assert np.all(priced(kind, rows, found._replace(rates=found.rates * 1.3)) <= times * (1 + 1e-9))
 
 
 PREFILL = st.tuples(*(st.integers(1, n) for n in (64, 4096, 4096, 16, 8, 256)))
@@ -147,48 +263,3 @@ def test_linear_attention_is_linear_in_the_sequence() -> None:
     machine = build("tiles")
     once = seconds_of("linear_attention", 8, 32768, 32, 128, 128, machine=machine)
     assert seconds_of("linear_attention", 8, 65536, 32, 128, 128, machine=machine) == pytest.approx(2 * once, rel=0.02)
-
-
-def moe(
-    machine: Machine, rows: float, experts: float, skew: float = 0.0, share: float = 1.0, stored: str = "bf16"
-) -> float:
-    return seconds_of("moe", rows, 4096, 2048, experts, skew, 3, rows, share, machine=machine, stored=stored)
-
-
-def test_many_rows_on_few_experts_take_their_flops_over_the_reached_peak() -> None:
-    flops = 2 * 262144 * 4096 * 2048 * 3
-    assert moe(machine_of(), 262144, 8) == pytest.approx(flops / (PEAK * 0.7), rel=0.15)
-
-
-def test_few_rows_read_the_weights_of_the_experts_that_they_touch() -> None:
-    machine = machine_of()
-    expert = 3 * 4096 * 2048 * 2 / (MEMORY_RATE * 0.8)
-    touched = 256 * (1 - math.exp(-64 / 256))
-    assert moe(machine, 64, 256) == pytest.approx(touched * expert, rel=0.1)
-    assert moe(machine, 2048, 256) == pytest.approx(256 * expert, rel=0.1)
-
-
-def test_two_matrices_take_two_thirds_of_three() -> None:
-    machine = machine_of()
-    plain = seconds_of("moe", 2048, 4096, 2048, 256, 0, 2, 2048, 1, machine=machine)
-    assert plain == pytest.approx(moe(machine, 2048, 256) * 2 / 3, rel=0.05)
-
-
-def test_experts_in_four_bits_are_read_four_times_as_fast() -> None:
-    machine = machine_of()
-    assert moe(machine, 512, 256, stored="fp4") < 0.35 * moe(machine, 512, 256)
-
-
-def test_a_skewed_load_makes_the_busiest_rank_slower_the_more_ranks_there_are() -> None:
-    machine = machine_of()
-    balanced = moe(machine, 65536, 8, share=1 / 32)
-    few, many = moe(machine, 65536, 8, 1.2, 1 / 4), moe(machine, 65536, 8, 1.2, 1 / 32)
-    assert balanced < few < many
-
-
-@settings(max_examples=80, deadline=None)
-@given(rows=st.integers(1, 100000), experts=st.sampled_from([1, 8, 64, 256]), more=st.integers(1, 2000))
-@pytest.mark.parametrize("mechanism", ["tiles", "systolic", "pe_grid"])
-def test_time_of_experts_never_falls_when_rows_grow(mechanism: str, rows: int, experts: int, more: int) -> None:
-    machine = machine_of(mechanism)
-    assert moe(machine, rows + more, experts) >= moe(machine, rows, experts) * (1 - 1e-12)

@@ -25,7 +25,7 @@ from sim.cost import (
     seconds_of,
 )
 from sim.cost.machine import CHIP_COLUMNS, CLOCK_HZ, LEVEL_COLUMNS
-from sim.cost.parameters import ATTENTION, COLLECTIVE, COLUMNS, LINEAR, MATMUL, MEMORY, POWER, TABLES
+from sim.cost.parameters import COLLECTIVE, COLUMNS, DECODE, LINEAR, MATMUL, MEMORY, POWER, PREFILL, TABLES
 from sim.errors import InputError, UnknownFigure
 from sim.lowering.kinds import KINDS
 
@@ -46,8 +46,8 @@ def test_the_columns_that_the_code_reads_are_those_of_the_tables() -> None:
     assert names(MATMUL)[matmul.THROTTLE] == "throttle"
     assert names(MATMUL)[matmul.QUANTUM] == "quantum"
     assert names(MATMUL)[matmul.EXPERTS] == names(MATMUL)[experts.EXPERTS] == "experts_clocks"
-    assert names(ATTENTION)[attention.WORK] == "work_factor"
-    assert names(ATTENTION)[attention.QUERY_TILE] == "query_tile"
+    assert names(PREFILL)[attention.STORE_WIDTH] == "store_width"
+    assert names(DECODE)[attention.REACH] == "reach"
     assert names(LINEAR)[attention.CHUNK_CLOCKS] == "chunk_clocks"
     assert names(MEMORY)[memory.HOST_EFFICIENCY] == "host_efficiency"
     assert names(COLLECTIVE)[collectives.REDUCE_CLOCKS] == "reduce_clocks"

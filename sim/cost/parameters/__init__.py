@@ -6,7 +6,7 @@ format (`gemm.bf16.int4`); the narrower one wins. Latencies stand in clocks of t
 
 from __future__ import annotations
 
-from .attention import ATTENTION, LINEAR
+from .attention import DECODE, LINEAR, PREFILL
 from .chip import CHIP, POWER
 from .collectives import COLLECTIVE
 from .experts import EXPERTS
@@ -17,9 +17,9 @@ from .parameter import Parameter
 TABLES: dict[str, tuple[Parameter, ...]] = {
     "gemm": MATMUL,
     "moe": EXPERTS,
-    "attention_prefill": ATTENTION,
-    "attention_backward": ATTENTION,
-    "attention_decode": ATTENTION,
+    "attention_prefill": PREFILL,
+    "attention_backward": PREFILL,
+    "attention_decode": DECODE,
     "linear_attention": LINEAR,
     "memory": MEMORY,
     "gather": MEMORY,
@@ -41,15 +41,16 @@ def column(table: tuple[Parameter, ...], name: str) -> int:
 
 
 __all__ = [
-    "ATTENTION",
     "CHIP",
     "COLLECTIVE",
     "COLUMNS",
+    "DECODE",
     "EXPERTS",
     "LINEAR",
     "MATMUL",
     "MEMORY",
     "POWER",
+    "PREFILL",
     "TABLES",
     "Parameter",
     "column",
