@@ -140,7 +140,8 @@ def fit_chip(group: Group, data: str = "") -> GroupFit:
 
     Raises InputError if SciPy is not installed.
     """
-    names = [parameter.name for parameter in TABLES[group.kind] if parameter.scope == "chip"]
+    everything = Joint(group.members)
+    names = [everything.names[index] for index in everything.local]
     widths = sorted({*OWN_WIDTHS, *(width for width in group.widths if width > 0.0)})
 
     def joints(names: Sequence[str]) -> list[Joint]:

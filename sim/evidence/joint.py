@@ -27,6 +27,7 @@ NOISE = 0.1  # errors of log time below it count by their square, those far abov
 STEP = 0.02  # of a derivative, in logs: wide enough to see past the steps that whole tiles make
 FACTOR = 12.0  # how far from where it starts a parameter without bounds may go
 FOLDS = 5
+MOST_LOCAL = 6  # values of a group in which a chip may differ from its family
 HELD = 1e-4
 TOLD = 0.9
 Indices = NDArray[np.intp]
@@ -91,7 +92,7 @@ class Joint:
     """The group as a function of one vector: family's free values, then deviations of generations, then of chips.
 
     names: parameters that are free if they move a time (default: all but choices). local: those that may deviate (default: of
-    scope `chip`).
+    scope `chip`, the MOST_LOCAL that move times most).
     start: values of the family to start from, by name, and the centre of its prior (default: the first chip's machine).
     """
 
@@ -118,11 +119,13 @@ class Joint:
             first[[p.name for p in self.table].index(name)] = value
         columns = [self.table.index(p) for p in free]
         self._set(free, np.array(columns, dtype=np.intp), first)
-        moves = self._moves()
+        most, mean = self._reach()
+        moves = most > 1e-3
         free = [p for p, moved in zip(free, moves, strict=True) if moved]
         self._set(free, self.columns[moves], first)
-        chosen = [p.name in local if local is not None else p.scope == "chip" for p in free]
-        self.local: Indices = np.flatnonzero(chosen)
+        chosen = np.flatnonzero([p.name in local if local is not None else p.scope == "chip" for p in free])
+        strongest = np.argsort(-mean[moves][chosen], kind="stable")[: MOST_LOCAL if local is None else None]
+        self.local: Indices = np.sort(chosen[strongest])
         self.generations = sorted({member.generation for member in members})
         self.chips = [member.chip for member in members]
 
@@ -142,17 +145,19 @@ class Joint:
         """Length of the vector."""
         return int(self.start.size + self.local.size * (len(self.generations) + len(self.chips)))
 
-    def _moves(self) -> NDArray[np.bool_]:
-        """Which parameters move any time by a thousandth when they change by a third."""
-        moved = np.zeros(self.start.size, bool)
+    def _reach(self) -> tuple[FloatArray, FloatArray]:
+        """Most and mean change of log time over the rows when a parameter changes by a third, either way."""
+        most, mean = np.zeros(self.start.size), np.zeros(self.start.size)
         for member in self.members:
             base = self._logs(member, self.start, member.kernels)
             for index in range(self.start.size):
                 for sign in (-0.3, 0.3):
                     at = self.start.copy()
                     at[index] += sign
-                    moved[index] |= bool(np.max(np.abs(self._logs(member, at, member.kernels) - base)) > 1e-3)
-        return moved
+                    change = np.abs(self._logs(member, at, member.kernels) - base)
+                    most[index] = max(most[index], float(np.max(change)))
+                    mean[index] += float(np.sum(change))
+        return most, mean
 
     def _logs(self, member: Member, at: FloatArray, kernels: Kernels) -> FloatArray:
         """Log seconds of rows of a chip whose free values have the logs `at`."""
