@@ -18,6 +18,7 @@ DIRECT, DIRECT_CLOCKS, DIRECT_EFFICIENCY, SHOT_EFFICIENCY, SHOT_CLOCKS = range(1
 Group = tuple[float, float, float]  # bytes, ranks, stride
 # seconds over the wires inside and outside the scale-up network, and latencies of the steps there, each at rate 1 and 1 hop
 Path = tuple[float, float, float, float]
+Ramps = tuple[float, float]  # time over that at full rate, inside and outside
 # ring, tree, hierarchical [s], in-switch (seconds over the wire, members), rate of a direct kernel, bytes of an outer part
 Shape = tuple[Path, Path, float, tuple[float, float], float, float]
 NONE: Path = (math.inf, 0.0, 0.0, 0.0)
@@ -44,6 +45,8 @@ def _either(a: float, b: float) -> float:
     if a == math.inf or b == math.inf:
         return min(a, b)
     share = min(a, b) / max(a, b)
+    if share < 0.085:  # less than rounding
+        return min(a, b)
     share *= share
     share *= share
     share *= share
@@ -57,20 +60,17 @@ def _ramp(size: float, ramp_bytes: float) -> float:
 
 
 @inline
-def _along(path: Path, part: Group, p: Row, clock: float, shares: tuple[float, float]) -> float:
-    """Bulk protocol and those with flags on one path, the better [s], without the launch. part: bytes inside and outside,
-    and 1; shares: of the rate inside that the algorithm reaches, and set-up of the bulk protocol [s]."""
-    wire_in, wire_out, steps_in, steps_out = path
-    out = steps_out * p[NETWORK_STEP]
-    wire_out *= _ramp(part[1], p[RAMP]) / p[NETWORK_EFFICIENCY]
-    wire_in /= shares[0]
-    bulk = _both(wire_in * _ramp(part[0], p[RAMP]) / p[EFFICIENCY], wire_out)
-    best = shares[1] + steps_in * p[STEP] + out + bulk
+def _along(path: Path, ramps: Ramps, p: Row, clock: float, shares: tuple[float, float]) -> float:
+    """Bulk protocol and those with flags on one path, the better [s], without the launch. shares: of the rate inside that the
+    algorithm reaches, and set-up of the bulk protocol [s]."""
+    wire_in, wire_out = path[0] / shares[0], path[1] * ramps[1] / p[NETWORK_EFFICIENCY]
+    steps_in, out = path[2], path[3] * p[NETWORK_STEP]
+    best = shares[1] + steps_in * p[STEP] + out + _both(wire_in * ramps[0] / p[EFFICIENCY], wire_out)
     flags = steps_in * p[FLAG_STEP] + out
     if p[LINE] > 0.0:
-        best = _either(best, p[LINE_CLOCKS] / clock + flags + _both(wire_in / p[LINE], LINE_BYTES * wire_out))
+        best = _either(best, p[LINE_CLOCKS] / clock + flags + max(wire_in / p[LINE], LINE_BYTES * wire_out))
     if p[FLAG] > 0.0:
-        best = _either(best, flags + _both(wire_in / p[FLAG], FLAG_BYTES * wire_out))
+        best = _either(best, flags + max(wire_in / p[FLAG], FLAG_BYTES * wire_out))
     return best
 
 
@@ -130,18 +130,19 @@ def ring_like_s(group: Group, p: Row, levels: FloatArray, clock: float, mode: tu
     size, ranks, _ = group
     ring, tree, tiered, in_switch, single, part = _shape(group, p, levels, both)
     setup = p[BULK] / clock
-    sizes = (size, part, 1.0)
-    best = _along(ring, sizes, p, clock, (1.0, setup))
+    inside = _ramp(size, p[RAMP])
+    ramps = (inside, inside if part == size else _ramp(part, p[RAMP]))
+    best = _along(ring, ramps, p, clock, (1.0, setup))
     bound = max(ring[0], ring[1])
     if tree[0] < math.inf:
-        best = min(best, _along(tree, sizes, p, clock, (TREE_SHARE, setup)))
+        best = min(best, _along(tree, ramps, p, clock, (TREE_SHARE, setup)))
         bound = min(bound, max(tree[0], tree[1]))
     if p[HIERARCHICAL] > 0.0 and ring[1] > 0.0 and ring[0] > 0.0:
         best = min(best, setup + tiered)
         bound = min(bound, best)
     reduced, heads = in_switch
     if both and reduced > 0.0 and p[REDUCE] > 0.0 and element >= REDUCED_BYTES:
-        outside = tree[1] * _ramp(part, p[RAMP]) / p[NETWORK_EFFICIENCY]
+        outside = tree[1] * ramps[1] / p[NETWORK_EFFICIENCY]
         steps = 2.0 * levels[0, LATENCY_S] + tree[3] * p[NETWORK_STEP]
         filled = steps + heads * p[REDUCE_CLOCKS] / clock
         best = min(best, filled + _both(reduced / p[REDUCE], outside))
