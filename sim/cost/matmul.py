@@ -140,12 +140,12 @@ def _systolic(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     square = max(math.sqrt(held / 4.0), side)  # or both operands pass for each square of fp32 sums that fits
     weights, inputs, outputs = inside[1] * n * k, inside[0] * m * k, inside[3] * m * n
     fetched = missed((inputs + outputs) * batch, held)  # a compiled program leaves on the chip what fits there
-    rows_s = batch * (weights + inputs + outputs) / chip[SRAM_RATE]
+    near_s = batch * (weights + inputs + outputs) / chip[SRAM_RATE]
     inputs *= fetched
     by_rows = weights * math.ceil(m / rows_held) + inputs
     by_squares = weights * math.ceil(m / square) + inputs * math.ceil(n / square)
     moved = batch * (min(by_rows, by_squares) + outputs * fetched)
-    memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), rows_s)
+    memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), near_s)
     return joined(compute, memory + p[RAMP] / chip[CLOCK_HZ], p[NORM])
 
 
