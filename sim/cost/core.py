@@ -91,9 +91,6 @@ def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machin
         elif kind[i] >= ALL_REDUCE:
             p = parameters[kind[i], dtype[i], stored[i]]
             out[i] = collective_s((kind[i] - ALL_REDUCE, ELEMENT_BYTES[dtype[i]]), dims[i], p, machine.levels, chip)
-        elif kind[i] >= ALL_REDUCE:
-            p = parameters[kind[i], dtype[i], stored[i]]
-            out[i] = collective_s((kind[i] - ALL_REDUCE, ELEMENT_BYTES[dtype[i]]), dims[i], p, machine.levels, chip)
         else:
             out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
     return out

@@ -25,8 +25,10 @@ COLLECTIVE = (
     ),
     Parameter("reduce_clocks", 20000.0, "in-switch reduction: to fill the share of each member", scale=2000.0),
     Parameter("peer_clocks", 100.0, "all-to-all and direct kernels: for each peer", scale=50.0),
-    Parameter("network_hops", 3.0, "a step over an outer switch, in latencies of it (host proxy, both NICs)"),
-    Parameter("network_efficiency", 0.92, "outer switches: share of the link rate", bounds=(0.01, 1.0)),
+    Parameter(
+        "network_hops", 1.0, "a step over an outer switch, in latencies of it (host proxy, both NICs)", scope="choice"
+    ),
+    Parameter("network_efficiency", 0.92, "outer switches: share of the link rate", (0.01, 1.0), scope="choice"),
     Parameter(
         "hierarchical", 1.0, "1: tier after tier is one of the algorithms; 0: only rings and trees", scope="choice"
     ),
