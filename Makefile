@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy headline
+.PHONY: demo test lint bench readme accuracy headline power
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -35,6 +35,9 @@ readme: $(STAMP)  ## put the demo's output into README.md
 
 accuracy: $(STAMP)  ## docs/accuracy.md and its images from the shipped measurements, or DATA=folder; takes minutes
 	@$(BIN)/python docs/accuracy_page.py $(DATA)
+
+power: $(STAMP)  ## what devices draw, refitted to the power table DATA=file
+	@$(BIN)/python docs/fit_power.py $(DATA)
 
 headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 	@$(BIN)/python docs/accuracy_page.py --headline

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .power_rows import batch_contrasts
 from .predictions import Predictions
 from .tables import FloatArray, Table
 
@@ -92,7 +93,13 @@ def _choice(table: Table, predictions: Predictions, excluded: Sequence[str]) -> 
     return [Contrast("rate of the predicted best configuration over the measured best", _mean(shares), len(shares))]
 
 
+def _batches(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
+    """Power: what a larger batch saves of the energy of a token."""
+    return [Contrast(*each) for each in batch_contrasts(table, predictions, excluded)]
+
+
 _CONTRASTS: dict[str, Callable[[Table, Predictions, Sequence[str]], list[Contrast]]] = {
     "training": _layouts,
     "serving": _choice,
+    "power": _batches,
 }

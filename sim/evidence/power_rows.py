@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from ..catalog.chips import Chip
 from ..catalog.library import cluster_of
@@ -64,17 +68,19 @@ def _answer(row: Row, context: Context) -> Answer:
         draw = _trained(row, model, target)
     elif phase.startswith("inference"):
         target = serving_target(row, context, chip)
-        draw = serving(row, model, target).draw()
+        draw = serving(row, model, target).draw
     else:
         raise Skip(f"the load of phase {phase!r} is not stated")
     if math.isnan(draw.chip_w):
         raise UnknownFigure(f"power.tdp_w ({chip.id})")
     watts = _scope_w(row, context, chip, draw.chip_w * row.need("num_devices"))
-    return Answer(
-        {"measured_power_w": watts, "energy_j_per_token": watts / draw.tokens_per_s},
-        target.calibration.basis,
-        *INTERVAL,
-    )
+    return answer_of(watts, draw.tokens_per_s, target)
+
+
+def answer_of(watts: float, tokens_per_s: float, target: Target) -> Answer:
+    """Mean power and energy of a token, with their interval."""
+    values = {"measured_power_w": watts, "energy_j_per_token": watts / tokens_per_s}
+    return Answer(values, target.calibration.basis, *INTERVAL)
 
 
 def _target(context: Context, chip: Chip, *stacks: str) -> Target:
@@ -108,16 +114,19 @@ def _noted(row: Row, pattern: str) -> int | None:
 
 
 class Serving(NamedTuple):
-    """A deployment that never runs empty: load of a rank, its machine, ranks a device, output tokens a second of all."""
+    """A deployment that never runs empty: load of a rank, its machine, ranks a device; sequences that a rank runs, and that
+    all run (NaN where tokens have no meaning)."""
 
     load: Load
     machine: Machine
     ranks: float
-    tokens_per_s: float
+    sequences: float
+    running: float
 
-    def draw(self, machine: Machine | None = None) -> Draw:
-        """Draw of a device and tokens a second; machine: one with other parameters of its draw."""
-        return Draw(self.load.draw_w(machine or self.machine) * self.ranks, self.tokens_per_s)
+    @property
+    def draw(self) -> Draw:
+        """Draw of a device and tokens a second of all."""
+        return Draw(self.load.draw_w(self.machine) * self.ranks, self.running / self.load.step_s)
 
 
 def serving(row: Row, model: Model, target: Target) -> Serving:
@@ -132,7 +141,7 @@ def serving(row: Row, model: Model, target: Target) -> Serving:
     running = min(int(text) if text.isdigit() else room, room)
     load = decoding(replica, Batch(running, INPUT_TOKENS, made))
     ranks = replica.plan.tp * replica.plan.pp * replica.plan.attention_dp * copies
-    return Serving(load, replica.machine, ranks / devices, running * copies / load.step_s)
+    return Serving(load, replica.machine, ranks / devices, replica.share(running), float(running * copies))
 
 
 def _replica(row: Row, model: Model, target: Target, devices: int) -> tuple[Replica, int]:
@@ -164,7 +173,8 @@ def _encoded(row: Row, model: Model, target: Target) -> Serving:
     plan = Plan(dtypes=dtypes_of(model, target.chip, row.text("precision")))
     engine = Engine(max_num_seqs=ENCODER_BATCH, max_batched_tokens=ENCODER_BATCH * ENCODER_TOKENS)
     replica = Replica(model, plan, target, engine)
-    return Serving(encoding(replica, ENCODER_BATCH, ENCODER_TOKENS), replica.machine, target.chip.ranks, math.nan)
+    load = encoding(replica, ENCODER_BATCH, ENCODER_TOKENS)
+    return Serving(load, replica.machine, target.chip.ranks, ENCODER_BATCH, math.nan)
 
 
 def _trained(row: Row, model: Model, target: Target) -> Draw:
@@ -188,3 +198,37 @@ def _trained(row: Row, model: Model, target: Target) -> Draw:
     priced = price(model, [settled(model, plan, target, float(seq_len))], target, float(seq_len))
     step_s = float(priced.step_s[0])
     return Draw(float(priced.joules[0]) / step_s, batch * seq_len / step_s if lora else math.nan)
+
+
+LEAST, MOST = 8, 512  # batches that a contrast lies between
+NEAR = 0.2
+_SAME = re.compile(r"^[^;]*|TP\d+ EP\d+ DP\d+")  # data set and degrees of a row's notes
+
+
+def batch_contrasts(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[tuple[str, float, int]]:
+    """What a larger batch saves: ratio of the energy of a token at batch 8 and at the largest up to 512 of a deployment.
+
+    Name, value, deployments: median error of the predicted ratio, and how many are within 20%.
+    """
+    measured, guessed = table.measured("energy_j_per_token"), predictions.values["energy_j_per_token"]
+    batches: dict[tuple[str, ...], dict[int, int]] = defaultdict(dict)
+    for index, row in enumerate(table.rows()):
+        batch = row.text("batch_or_concurrency")
+        if not excluded[index] and batch.isdigit() and measured[index] > 0 and guessed[index] > 0:
+            same = (*(row.text(name) for name in ("model", "device", "num_devices")), *_SAME.findall(row.text("notes")))
+            batches[same][int(batch)] = index
+    errors = []
+    for rows in batches.values():
+        most = max((batch for batch in rows if batch <= MOST), default=LEAST)
+        if LEAST in rows and most > LEAST:
+            small, large = rows[LEAST], rows[most]
+            errors.append(abs(guessed[small] / guessed[large] / (measured[small] / measured[large]) - 1.0))
+    within = sum(bool(error <= NEAR) for error in errors)
+    return [
+        (
+            "error of the energy saved from batch 8 to 512",
+            float(np.median(errors)) if errors else math.nan,
+            len(errors),
+        ),
+        ("share of these within 20%", float(within) / len(errors) if errors else math.nan, len(errors)),
+    ]

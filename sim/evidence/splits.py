@@ -18,6 +18,7 @@ from .tables import Skip, Table
 Labels = NDArray[np.object_]
 NAMES = ("random", "shapes", "model", "source", "device", "generation", "stack")
 OF_KERNELS = ("random", "shapes", "device", "generation", "stack")
+OF_POWER = ("model", "device")
 
 
 def check_split(verb: str, split: str) -> None:
@@ -25,6 +26,10 @@ def check_split(verb: str, split: str) -> None:
     known = ", ".join(OF_KERNELS)
     if split not in NAMES:
         raise InputError(f"--leave-out = {split!r}: no such split. For kernels use one of {known}.")
+    if verb == "power":
+        if split not in OF_POWER:
+            raise InputError(f"validate power --leave-out {split}: use one of {', '.join(OF_POWER)}.")
+        return
     if verb != "kernels":
         raise InputError(
             f"validate {verb} --leave-out {split}: only kernels are refitted; what {verb} rows use beside them stands in "

@@ -28,6 +28,7 @@ from .coverage import Coverage, coverage
 from .floors import floor_errors
 from .leave_out import leave_out as predict_left_out
 from .limits import scored_by
+from .power_fit import leave_out as predict_power_left_out
 from .predictions import Predictions, Progress, silent
 from .score import Line, errors_of, summarise
 from .splits import check_split
@@ -148,7 +149,9 @@ def validate(
     for table in tables:
         excluded = scored_by(table, context)
         plainer: tuple[Beside, ...] = ()
-        if leave_out is None:
+        if leave_out is not None and verb == "power":
+            predictions = predict_power_left_out(table, leave_out, context, progress)
+        elif leave_out is None:
             predictions = PREDICT[verb](table.configuration(), context, progress)
         else:
             found = predict_left_out(table, leave_out, excluded, context, progress)

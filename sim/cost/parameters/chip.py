@@ -5,8 +5,8 @@ from __future__ import annotations
 from .parameter import Parameter
 
 POWER = (
-    Parameter("wait_share", 0.48, "draw of a chip that waits within a running job, as a share of its power limit"),
-    Parameter("matrix_pj", 0.65, "energy of a bf16 FLOP of matrix units that are busy all the time"),
+    Parameter("wait_share", 0.475, "draw of a chip that waits within a running job, as a share of its power limit"),
+    Parameter("matrix_pj", 0.67, "energy of a bf16 FLOP of matrix units that are busy all the time"),
     Parameter("byte_pj", 30.0, "energy of a byte read from or written to memory"),
     Parameter("link_byte_pj", 10.0, "energy of a byte sent over links"),
     Parameter(
