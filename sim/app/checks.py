@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..evidence.score import Line
-    from ..evidence.verdicts import Verdict
     from ..evidence.validate import Report, TableReport
+    from ..evidence.verdicts import Verdict
 
 LEVELS = ("fitted", "family", "datasheet")
 SPLITS = ("random", "shapes", "device", "generation", "stack")

@@ -157,7 +157,7 @@ def _encoder(row: Row, replica: Replica) -> dict[str, float]:
     tokens = round(row.number("input_tokens") or ENCODER_TOKENS)
     batch = _batch(row) or 1
     values = _prompt_pass(replica, batch, tokens)
-    waiting = _policy(row, r"workers/copy=(\d+)") or 1  # batches that are sent to a copy at once: each waits for the others
+    waiting = _policy(row, r"workers/copy=(\d+)") or 1  # batches sent to a copy at once wait for each other
     return {**values, **{name: values[name] * waiting for name in ("prefill_latency_ms", "ttft_ms_p50")}}
 
 

@@ -55,9 +55,7 @@ def verdicts(table: Table, predictions: Predictions) -> tuple[Verdict, ...]:
         error, reason = float(errors[index]), predictions.reason[index]
         said = f"not answerable: {reason}" if reason else _said(error)
         label = f"{what}, {dtype}" if dtype else what
-        found.append(
-            Verdict(device, label, metric, measured, float(predictions.values["value"][index]), error, said)
-        )
+        found.append(Verdict(device, label, metric, measured, float(predictions.values["value"][index]), error, said))
     return tuple(found)
 
 
