@@ -84,7 +84,7 @@ def test_a_cap_slows_a_product_by_its_clock_and_spares_a_memory_pass() -> None:
     free, tight = build(parameters={"power": DRAW}), capped(350.0, memory={"launch_clocks": 0.0})
     slower = seconds_of("gemm", *LARGE, machine=tight) / seconds_of("gemm", *LARGE, machine=free)
     share = clock(kernels("gemm", [LARGE]), tight)[0]
-    assert 1.0 / share * 0.9 < slower < 1.0 / share + 1e-9
+    assert 0.9 / share < slower < 1.05 / share  # long products throttle a little more
     passes = [seconds_of("memory", 1e11, 0, 1, machine=machine) for machine in (tight, free)]
     assert passes[0] == pytest.approx(passes[1], rel=1e-3)
 
