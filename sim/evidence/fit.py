@@ -322,8 +322,8 @@ def quantiles(joint: Joint, members: Sequence[int], unseen: Sequence[FloatArray]
 
 
 def _covering(values: FloatArray) -> float:
-    """The rank that covers a further one nine times of ten."""
-    return float(np.quantile(values, min(0.9 * (1.0 + 1.0 / values.size), 1.0), method="higher"))
+    """What a further one is below nine times of ten: between the ranks 0.9 (n + 1), the largest where they are few."""
+    return float(np.quantile(values, 0.9, method="weibull"))
 
 
 def ranges(kernels: Kernels) -> dict[str, tuple[float, float]]:

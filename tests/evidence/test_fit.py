@@ -4,63 +4,25 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sim.catalog.library import Library
-from sim.cost import interval, seconds
+from sim.cost import interval
 from sim.cost.parameters import TABLES, column
 from sim.errors import InputError
 from sim.evidence.calibrate import Asked, calibrate
 from sim.evidence.context import Context
 from sim.evidence.fit import LEAST_ROWS, fit_chip, fit_family
-from sim.evidence.fit_files import Made
-from sim.evidence.groups import Group, groups_of
 from sim.evidence.joint import MOST_LOCAL
 from sim.evidence.kernel_rows import kernels_of, stack_of
-from sim.evidence.tables import Table, parse_table, read_table, write_rows
+from sim.evidence.tables import Table, read_table, write_rows
 
-MADE = Made("a test", "2026-11-24", "none")
-HEADER = "device,op,num_devices,dtype,elements,time_us,stack\n"
+from .all_gathers import HEADER, MADE, group, known, measured, rows, slower
+
 MEASURED = Path(__file__).parents[2] / "devices" / "measured"
-
-
-def rows(count: int, chip: str = "h100-sxm") -> str:
-    """All-gathers of sizes from launch-bound to large."""
-    random = np.random.default_rng(1)
-    sizes = (2.0 ** random.uniform(9, 29, count)).astype(int)
-    return HEADER + "".join(
-        f"{chip},all_gather,{2 ** (1 + i % 3)},half,{size},1,nccl\n" for i, size in enumerate(sizes)
-    )
-
-
-def group(text: str) -> Group:
-    """The only group of a table, by the family's values: they take exactly as long as measured."""
-    context = Context(level="family")
-    found = groups_of([parse_table(text, "t.csv")], lambda chip: True, None, (), context)[0]
-    return replace(found, members=tuple(m._replace(measured=s) for m, s in zip(found.members, found.current, strict=True)))
-
-
-@cache
-def known(count: int) -> Group:
-    return group(rows(count))
-
-
-def slower(given: Group, launch: float, efficiency: float) -> np.ndarray:
-    """Times of the same kernels [s] where launches take `launch` times as long and the links are used less."""
-    member = given.members[0]
-    cells = member.machine.parameters.copy()
-    at, table = int(member.kernels.kind[0]), TABLES[given.kind]
-    cells[at, ..., column(table, "launch_clocks")] *= launch
-    cells[at, ..., column(table, "efficiency")] *= efficiency
-    return seconds(member.kernels, member.machine._replace(parameters=cells))
-
-
-def measured(given: Group, times: np.ndarray) -> Group:
-    return replace(given, members=(given.members[0]._replace(measured=times),))
 
 
 def test_times_of_a_slower_chip_give_back_what_made_them():
@@ -130,10 +92,10 @@ def _half(table: Table, first: bool) -> Table:
 
 
 def test_the_interval_covers_eight_of_ten_measured_rows_that_no_fit_saw(tmp_path):
-    """Of two collectives that ship."""
+    """Of the all-gathers that ship."""
     table = read_table(MEASURED / "collective.csv")
     write_rows(tmp_path / "seen.csv", _half(table, True), {})
-    asked = Asked(family="gpu", stack="nccl", kinds=("all_gather", "all_reduce"), catalog=tmp_path, fresh=True)
+    asked = Asked(family="gpu", stack="nccl", kinds=("all_gather",), catalog=tmp_path, fresh=True)
     calibrate([tmp_path / "seen.csv"], asked, MADE)
     context = Context(Library(tmp_path))
     rest = _half(table, False)
@@ -145,6 +107,5 @@ def test_the_interval_covers_eight_of_ten_measured_rows_that_no_fit_saw(tmp_path
             row = kernels.take(np.array([i]))
             low, high = interval(row, context.machine(chip, stack_of("nccl", chip, context)))
             inside.append(low[0] <= rest.measured("time_us")[i] * 1e-6 <= high[0])
-    assert len(inside) > 60
-    print(np.mean(inside),len(inside))
+    assert len(inside) > 30
     assert 0.7 <= np.mean(inside) <= 0.9
