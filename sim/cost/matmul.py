@@ -12,13 +12,14 @@ from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS,
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
 QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES, RESIDENT = range(11, 19)
 THROTTLE, PAIR_WIDTH_PASSES = range(19, 21)
-STORE, SMALL_TILE = 16, 17  # columns of a product that experts use for PAIR_PASSES and ROW_PASSES
+STORE, SMALL_TILE, QUANTISE_VALUE = 16, 17, 20  # columns of a product that experts use for their passes
 LONG_S = 1e-3  # of a product of this length the power limit takes half of what it takes of one that never ends
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
 TILE_ROWS = np.array([128.0, 128.0, 256.0, 64.0, 64.0, 128.0, 64.0, 32.0, 32.0, 16.0, 16.0])
 TILE_COLUMNS = np.array([256.0, 128.0, 128.0, 256.0, 128.0, 64.0, 64.0, 128.0, 64.0, 128.0, 64.0])
+PER_ROWS, PER_COLUMNS = 1.0 / TILE_ROWS, 1.0 / TILE_COLUMNS  # powers of two: exact
 SMALL_ROWS = 32.0
 SMALL_AREA = 64.0 * 64.0
 SPLITS = np.array([2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0])
@@ -83,7 +84,7 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
         i = index if m > SMALL_ROWS else count - 1 - index  # the likely winner first
         a, b = TILE_ROWS[i], TILE_COLUMNS[i]
         high, wide = min(a, m), min(b, n)
-        tiles = math.ceil(m / a) * math.ceil(n / b) * batch
+        tiles = math.ceil(m * PER_ROWS[i]) * math.ceil(n * PER_COLUMNS[i]) * batch
         arithmetic = flop * (a * b + p[SMALL_TILE] * SMALL_AREA)
         each = fill + store * high * wide
         spread = tiles / units
@@ -92,6 +93,8 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
         operands = byte * (high * inside[0] + wide * inside[1])
         whole = k * math.sqrt(arithmetic * arithmetic + operands * operands + latency)
         best = min(best, _whole_waves(spread, quantum) * (whole + each))
+        if whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best:
+            continue
         for j in range(SPLITS.size):
             split = SPLITS[j]
             waves = spread * split
@@ -106,9 +109,7 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
 @inline
 def quantise_s(m: float, k: float, p: Row, chip: Row) -> float:
     """The pass that turns activations into a narrow format before the product; one unit works on a row."""
-    if p[QUANTISE] <= 0.0:
-        return 0.0
-    by_rows = math.ceil(m / chip[UNITS]) * p[QUANTISE_ROW] / chip[CLOCK_HZ]
+    by_rows = math.ceil(m / chip[UNITS]) * max(p[QUANTISE_ROW], p[QUANTISE_VALUE] * k) / chip[CLOCK_HZ]
     return p[QUANTISE] / chip[CLOCK_HZ] + max(by_rows, p[QUANTISE_BYTES] * m * k / chip[MEMORY_RATE])
 
 

@@ -88,10 +88,13 @@ def systolic_twin(m: int, n: int, k: int) -> float:
     passes = math.ceil(k / 128) * math.ceil(n / 128)
     rows = max(passes * max(m, 64) / 100, m / 100, 64)
     compute = rows * 2 * 128 * 128 / (PEAK / 100 * 0.8) + 500 / CLOCK
-    by_rows = n * k * math.ceil(m / max(0.1 * 5e7 / (2 * k), 128)) + m * k
+    activations = 2 * (m * k + m * n)
+    cold = 1 / (1 + (0.1 * 5e7 / activations) ** 4)
+    by_rows = n * k * math.ceil(m / max(0.1 * 5e7 / (2 * k), 128)) + m * k * cold
     side = max(math.sqrt(0.1 * 5e7 / 4), 128)
-    by_squares = n * k * math.ceil(m / side) + m * k * math.ceil(n / side)
-    moved = 2 * (min(by_rows, by_squares) + m * n) / (MEMORY_RATE * 0.9)
+    by_squares = n * k * math.ceil(m / side) + m * k * cold * math.ceil(n / side)
+    moved = 2 * (min(by_rows, by_squares) + m * n * cold) / (MEMORY_RATE * 0.9)
+    moved = max(moved, 2 * (n * k + m * k + m * n) / 2e13)
     return 2000 / CLOCK + norm3(compute, moved + 100 / CLOCK)
 
 
@@ -242,6 +245,13 @@ def test_narrow_activations_pay_for_their_quantisation() -> None:
     extra = gemm(machine, 4096, 128, 16384, "fp8") - gemm(bare, 4096, 128, 16384, "fp8")
     assert extra == pytest.approx(1000 / CLOCK + 4 * 4096 * 16384 / MEMORY_RATE)
     assert gemm(machine, 4096, 128, 16384) == gemm(bare, 4096, 128, 16384)
+
+
+def test_a_unit_that_quantises_whole_rows_takes_them_one_after_another() -> None:
+    rows = {"quantise_row_clocks": 2000.0, "quantise_value_clocks": 0.5}
+    machine, bare = build("tiles", {"gemm": {**GEMM, **rows}}), build("tiles", {"gemm": GEMM})
+    for m, k, clocks in ((1, 512, 2000), (100, 512, 2000), (101, 512, 4000), (1, 8192, 4096), (250, 8192, 3 * 4096)):
+        assert gemm(machine, m, 64, k) - gemm(bare, m, 64, k) == pytest.approx(clocks / CLOCK, rel=1e-9)
 
 
 def test_a_rank_that_is_a_quarter_of_a_chip_has_a_quarter_of_everything() -> None:

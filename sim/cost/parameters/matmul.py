@@ -41,8 +41,8 @@ MATMUL = (
     ),
     Parameter("split_clocks", 5000.0, "tiles: to add up the parts of a split inner dimension", scale=1000.0),
     Parameter("unit_bytes_per_clock", 200.0, "tiles: operand bytes that one unit takes in a clock"),
-    Parameter("ramp_clocks", 500.0, "until memory runs at full rate", scale=300.0),
-    Parameter("quantise_clocks", 0.0, "launch of the pass that quantises activations (0 where there is none)"),
+    Parameter("ramp_clocks", 500.0, "until memory runs at full rate", scope="choice"),
+    Parameter("quantise_clocks", 0.0, "launch of the pass that quantises activations", scope="choice"),
     Parameter("quantise_row_clocks", 0.0, "of a row in that pass, one unit a row"),
     Parameter("quantise_bytes", 0.0, "moved for each activation in that pass"),
     Parameter(
@@ -85,4 +85,5 @@ MATMUL = (
         scale=0.2,
         scope="chip",
     ),
+    Parameter("quantise_value_clocks", 0.0, "of a value of a row in that pass, where one unit takes a whole row"),
 )
