@@ -108,7 +108,8 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
     compute = waves * (each + item)
     if items < 2.0 * units and group >= p[SPLIT_HEADS]:
-        enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf  # square of the parts beyond which they cost more
+        # square of the parts beyond which they cost more
+        enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf
         for count in (1.0, 2.0, 4.0):
             split = math.floor(min(count * units / items, math.sqrt(count * enough)))
             if split >= 2.0:

@@ -15,7 +15,7 @@ from .attention import DECODE_QUERY, NARROW, decode_s, linear_s, prefill_s
 from .collectives import collective_s
 from .experts import experts_s
 from .machine import IDLE_W, Machine, Row
-from .matmul import Elements, matmul_s
+from .matmul import matmul_s
 from .memory import gather_s, memory_s, optimizer_s
 from .power import at_clock, clock_share, draw_w
 
@@ -42,24 +42,6 @@ def _light_s(kind: int, d: Row, p: Row, chip: Row) -> float:
 
 
 @inline
-def _attention_s(kind: int, d: FloatArray, inside: Elements, machine: Machine, formats: tuple[int, int]) -> float:
-    """Prefill, backward and decode, by the kernel and at the rate that the stack chooses. formats: dtype, stored."""
-    p = machine.parameters[kind, formats[0], formats[1]]
-    chip, mechanism = machine.chip_values, machine.mechanism
-    short = kind == PREFILL and d[1] <= p[DECODE_QUERY]  # so few new tokens run on the decode kernel
-    if short:
-        p = machine.parameters[DECODE, formats[0], formats[1]]
-    stored_rate = machine.rates[formats[1]]
-    if p[NARROW] > 0.0 and stored_rate > inside[2]:
-        inside = (inside[0], inside[1], stored_rate, inside[3])
-    if short:
-        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), inside, p, chip, mechanism)
-    if kind == DECODE:
-        return decode_s(d, inside, p, chip, mechanism)
-    return prefill_s(d, inside, p, chip, mechanism)
-
-
-@inline
 def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine) -> float:
     """Time of one kernel, run alone and warm [s]; NaN if the chip's rate for its dtype is unknown. d: dims of its kind.
     May be called from compiled code of other rooms."""
@@ -77,7 +59,16 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
         return experts_s(d, inside, p, chip, machine.mechanism)
     if kind == LINEAR:
         return linear_s(d, inside, p, chip)
-    return _attention_s(kind, d, inside, machine, (dtype, stored))
+    short = kind == PREFILL and d[1] <= p[DECODE_QUERY]  # so few new tokens run on the decode kernel of the stack
+    if short:
+        p = machine.parameters[DECODE, dtype, stored]
+    if p[NARROW] > 0.0 and machine.rates[stored] > inside[2]:
+        inside = (inside[0], inside[1], machine.rates[stored], inside[3])
+    if short:
+        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), inside, p, chip, machine.mechanism)
+    if kind == DECODE:
+        return decode_s(d, inside, p, chip, machine.mechanism)
+    return prefill_s(d, inside, p, chip, machine.mechanism)
 
 
 @jit
