@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy headline power
+.PHONY: demo test lint bench readme accuracy parameters headline power
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -41,3 +41,6 @@ power: $(STAMP)  ## what devices draw, refitted to the power table DATA=file
 
 headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 	@$(BIN)/python docs/accuracy_page.py --headline
+
+parameters: $(STAMP)  ## docs/parameters.md from the declared parameters and the families' calibrations
+	@$(BIN)/python docs/parameters_page.py
