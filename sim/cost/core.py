@@ -42,6 +42,29 @@ def _light_s(kind: int, d: Row, p: Row, chip: Row) -> float:
 
 
 @inline
+def _attention_s(
+    kind: int,
+    d: FloatArray,
+    inside: tuple[float, float, float, float, float],
+    rows: tuple[FloatArray, FloatArray],
+    hardware: tuple[FloatArray, int],
+) -> float:
+    """Prefill, backward and decode, by the kernel and at the rate that the stack chooses. inside: as elsewhere, and the rate of
+    the stored format; rows: parameters of the kind and of decode; hardware: chip values, mechanism."""
+    p = rows[0]
+    short = kind == PREFILL and d[1] <= p[DECODE_QUERY]  # so few new tokens run on the decode kernel
+    if short:
+        p = rows[1]
+    rate = max(inside[2], inside[4]) if p[NARROW] > 0.0 else inside[2]
+    used = (inside[0], inside[1], rate, inside[3])
+    if short:
+        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), used, p, hardware[0], hardware[1])
+    if kind == DECODE:
+        return decode_s(d, used, p, hardware[0], hardware[1])
+    return prefill_s(d, used, p, hardware[0], hardware[1])
+
+
+@inline
 def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine) -> float:
     """Time of one kernel, run alone and warm [s]; NaN if the chip's rate for its dtype is unknown. d: dims of its kind.
     May be called from compiled code of other rooms."""
@@ -59,23 +82,15 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
         return experts_s(d, inside, p, chip, machine.mechanism)
     if kind == LINEAR:
         return linear_s(d, inside, p, chip)
-    short = kind == PREFILL and d[1] <= p[DECODE_QUERY]  # so few new tokens run on the decode kernel of the stack
-    if short:
-        p = machine.parameters[DECODE, dtype, stored]
-    if p[NARROW] > 0.0 and machine.rates[stored] > inside[2]:
-        inside = (inside[0], inside[1], machine.rates[stored], inside[3])
-    if short:
-        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), inside, p, chip, machine.mechanism)
-    if kind == DECODE:
-        return decode_s(d, inside, p, chip, machine.mechanism)
-    return prefill_s(d, inside, p, chip, machine.mechanism)
+    other = machine.parameters[DECODE, dtype, stored]
+    return _attention_s(kind, d, (*inside, machine.rates[stored]), (p, other), (chip, machine.mechanism))
 
 
 @jit
 def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine) -> FloatArray:
     """Time of each row [s], float64[n]; the compiled entry behind `seconds`."""
     out = np.empty(kind.size)
-    parameters, chip = machine.parameters, machine.chip_values
+    parameters, chip, rates = machine.parameters, machine.chip_values, machine.rates
     for i in range(kind.size):
         if MEMORY <= kind[i] <= OPTIMIZER:  # not through kernel_s: handing a machine over costs ten times the formula
             out[i] = _light_s(kind[i], dims[i], parameters[kind[i], dtype[i], stored[i]], chip)
