@@ -23,10 +23,10 @@ _LEFT_OUT = """
 
 Each row is predicted by a refit of its kind and format that has not seen it; the refit starts from the defaults of
 sim/cost/parameters. Median / 90th percentile of the error. *Family*: the same refit without what differs by generation and
-chip. *Datasheet*: the values of no stack, some of which have seen these rows. *Neighbours*: interpolation of the measured table, the four nearest shapes in
-logs. *Constant*: the roofline times one constant. Left out are random fifths; the largest quarter of the shapes of each
-device, stack and format; each device; each generation; each stack (its rows are priced as another stack's are, else by the
-values of no stack).
+chip. *Datasheet*: the values of no stack, some of which have seen these rows. *Neighbours*: interpolation of the measured
+table, the four nearest shapes in logs. *Constant*: the roofline times one constant. Left out are random fifths; the largest
+quarter of the shapes of each device, stack and format; each device; each generation; each stack (its rows are priced as
+another stack's are, else by the values of no stack).
 """
 _TITLES = {
     "random": "Random fifths left out",
