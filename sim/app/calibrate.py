@@ -20,46 +20,46 @@ if TYPE_CHECKING:
     from ..evidence.fit import GroupFit
 
 
+Measured = Annotated[
+    list[Path],
+    typer.Argument(metavar="MEASURED...", help="CSV files of measured kernels, folders of them, output of nccl-tests."),
+]
+ChipId = Annotated[
+    str | None, typer.Option("--chip", metavar="ID", help="The chip that was measured: only its own values.")
+]
+FamilyId = Annotated[
+    str | None, typer.Option("--family", metavar="ID", help="Its shared values too, from all of its chips.")
+]
+StackName = Annotated[
+    str | None,
+    typer.Option("--stack", metavar="NAME", help="Only this one; rows that name none are its.", show_default="each"),
+]
+Kinds = Annotated[
+    str | None,
+    typer.Option("--kind", metavar="NAMES", help="Only these, by comma: gemm, moe.fp8, ...", show_default="each"),
+]
+Into = Annotated[
+    str | None,
+    typer.Option("--into", metavar="NAME", help="Write under this stack; any: for all without rows."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="TEXT", help="What was measured, for the file.", show_default="the file names"),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start from the declared defaults, not from the family's values.")]
+
+
 @command()
 def calibrate(
     call: Call,
-    measured: Annotated[
-        list[Path], typer.Argument(metavar="MEASURED...", help="CSV files of measured kernels, or folders of them.")
-    ],
-    chip: Annotated[
-        str | None, typer.Option("--chip", metavar="ID", help="The chip that was measured: only its own values.")
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option("--family", metavar="ID", help="Its values too, from all of its chips.")
-    ] = None,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            "--stack", metavar="NAME", help="Only this one; rows that name none are its.", show_default="each"
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--kind", metavar="NAMES", help="Only these kernels, by comma: gemm, moe.fp8, ...", show_default="each"
-        ),
-    ] = None,
-    into: Annotated[
-        str | None,
-        typer.Option(
-            "--into",
-            metavar="NAME",
-            help="Write under this stack; any: for all without rows.",
-            show_default="that of the rows",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="TEXT", help="What was measured, for the file.", show_default="the file names"),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start from the declared defaults, not from the family's values.")
-    ] = False,
+    measured: Measured,
+    chip: ChipId = None,
+    family: FamilyId = None,
+    stack: StackName = None,
+    kind: Kinds = None,
+    into: Into = None,
+    data: Data = None,
+    fresh: Fresh = False,
 ) -> None:
     """Fit a chip's kernels."""
     from ..evidence.calibrate import Asked
@@ -69,17 +69,13 @@ def calibrate(
     names = [path.name for path in measured]
     given = {"--chip": chip, "--family": family, "--stack": stack, "--kind": kind, "--into": into}
     typed = [part for flag, value in given.items() if value for part in (flag, value)]
-    made = Made(
-        data or ", ".join(names),
-        date.today().isoformat(),
-        shlex.join(["gambrel", "calibrate", *names, *typed, *(["--fresh"] if fresh else [])]),
-    )
+    line = shlex.join(["gambrel", "calibrate", *names, *typed, *(["--fresh"] if fresh else [])])
     asked = Asked(family, chip, stack, tuple(kind.split(",")) if kind else (), into, call.catalog, fresh)
     with Progress() as progress:
         found = fit(
             measured,
             asked,
-            made,
+            Made(data or ", ".join(names), date.today().isoformat(), line),
             progress=lambda done, total: progress(done / max(total, 1), "groups of kernels"),
         )
     emit(call, {"schema": "gambrel.calibrate/2", **found.to_dict()}, screen(found))

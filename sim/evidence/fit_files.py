@@ -38,12 +38,14 @@ class Shelf(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One group of one file, by its full key. blocks: what stands beside the parameters, by name; basis: of a new file."""
+    """One group of one file, by its full key. blocks: what stands beside the parameters, by name; basis: of a new file; shared:
+    of a family, where values that the fit left alone stay, while generations and chips keep nothing but choices."""
 
     key: str
     parameters: dict[str, float]
     blocks: dict[str, dict[str, Any]]
     basis: str = "extrapolated"
+    shared: bool = False
 
 
 def write_family(shelf: Shelf, family: str, fits: Sequence[GroupFit], made: Made) -> list[Path]:
@@ -64,7 +66,7 @@ def _entries(family: str, fit: GroupFit, made: Made) -> Iterator[tuple[str, Entr
         "priors": {"generation": fit.priors.generation, "chip": fit.priors.chip} if fit.local else {},
         "fits": _fit(made, fit.rows, fit.left_out["random"]),
     }
-    yield family, Entry(fit.key, fit.family, shared)
+    yield family, Entry(fit.key, fit.family, shared, shared=True)
     for generation, values in fit.generations.items():
         yield f"{family}-{generation}", Entry(fit.key, values, {"residuals": fit.residuals.get(generation, {})})
     for chip in fit.chips:
@@ -119,13 +121,13 @@ def _empty(subject: str, stack: str, basis: str, made: Made) -> dict[str, Any]:
 
 
 def _put(document: dict[str, Any], entry: Entry) -> None:
-    """Replace one group of a file. Choices that were set by hand stay. Parameters of a format stored as it is multiplied stand
+    """Replace one group of a file. Parameters of a format stored as it is multiplied stand
     under `kind.dtype`, where they also serve formats without rows; what a chip was measured with, under the full key."""
     choices = {parameter.name for parameter in TABLES[entry.key.partition(".")[0]] if parameter.scope == "choice"}
     wide = family_key(entry.key)
     parameters = dict(document["parameters"])
     before = {**parameters.pop(wide, {}), **parameters.pop(entry.key, {})}
-    kept = {name: value for name, value in before.items() if name in choices}
+    kept = {name: value for name, value in before.items() if name in choices or entry.shared}
     parameters[wide] = {**kept, **{name: short(value) for name, value in entry.parameters.items()}}
     document["parameters"] = dict(sorted(parameters.items()))
     beside = entry.key if entry.basis == "calibrated" else wide

@@ -74,12 +74,12 @@ def test_a_new_file_holds_all_that_the_one_it_replaces_held(mine, tmp_path):
     assert new.source == old.source
 
 
-def test_a_fit_over_a_family_replaces_its_group_and_keeps_choices_and_other_groups(tmp_path):
+def test_a_fit_replaces_its_values_and_keeps_choices_and_other_groups_and_in_a_family_what_it_left_alone(tmp_path):
     folder = tmp_path / "devices" / "calibrations"
     folder.mkdir(parents=True)
     (folder / "gpu--vllm.yaml").write_text(
         "id: gpu--vllm\nsubject: gpu\nstack: vllm\nbasis: extrapolated\n"
-        "parameters:\n  attention_decode.bf16: {pack: 8, efficiency: 0.5}\n  attention_decode.bf16.bf16: {efficiency: 0.4}\n"
+        "parameters:\n  attention_decode.bf16: {pack: 8, efficiency: 0.5, norm: 2}\n  attention_decode.bf16.bf16: {efficiency: 0.4}\n"
         "  power: {busy_share: 0.3}\nsource: by hand\n",
         encoding="utf-8",
     )
