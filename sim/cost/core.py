@@ -97,6 +97,17 @@ def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machin
         elif kind[i] >= ALL_REDUCE:
             p = parameters[kind[i], dtype[i], stored[i]]
             out[i] = collective_s((kind[i] - ALL_REDUCE, ELEMENT_BYTES[dtype[i]]), dims[i], p, machine.levels, chip)
+        elif PREFILL <= kind[i] <= DECODE:
+            active = ELEMENT_BYTES[dtype[i]]
+            inside = (
+                active,
+                ELEMENT_BYTES[stored[i]],
+                rates[dtype[i]],
+                max(active, ACCUMULATED_BYTES),
+                rates[stored[i]],
+            )
+            pair = (parameters[kind[i], dtype[i], stored[i]], parameters[DECODE, dtype[i], stored[i]])
+            out[i] = _attention_s(kind[i], dims[i], inside, pair, (chip, machine.mechanism))
         else:
             out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
     return out
