@@ -21,6 +21,16 @@ SHAPES: dict[
     "attention_prefill": [(1, 16), (16, 8192), (16, 8192), (8, 64), (1, 8), (64, 128), (1, 1)],
     "attention_decode": [(1, 256), (16, 65536), (8, 64), (1, 8), (128, 128), (128, 128), (256, 256)],
     "moe": [(1, 65536), (2048, 8192), (512, 4096), (8, 256), (1e-9, 1e-9), (3, 3), (1, 1), (1, 1)],
+    "moe, busiest of 8 ranks": [
+        (1, 65536),
+        (2048, 8192),
+        (512, 4096),
+        (8, 256),
+        (1.01, 1.2),
+        (3, 3),
+        (1, 1),
+        (0.125, 0.125),
+    ],
     "memory": [(1e3, 1e9), (1, 1), (1, 4)],
     "gather": [(1, 1e6), (64, 1024), (1e6, 1e11), (0.8, 1.2)],
     "optimizer": [(1e6, 1e10), (16, 16), (1e-9, 1e-9)],
@@ -59,9 +69,14 @@ def rows_of(kind: str, n: int) -> tuple[Any, ...]:
     dims[:, 4:5] = np.where(dims[:, 4:5] < 1e-6, 0.0, dims[:, 4:5])
     if kind == "optimizer":
         dims[:, 2] = 0.0
+    if kind.startswith("moe"):
+        dims[:, 6] = dims[:, 0]  # every pair lies with its expert
     if kind == "attention_prefill":
         dims[:, 2] += dims[:, 1]
-    ids = [np.full(n, value, np.int16) for value in (KIND_IDS[kind], DTYPE_IDS["bf16"], DTYPE_IDS["bf16"])]
+    ids = [
+        np.full(n, value, np.int16)
+        for value in (KIND_IDS[kind.partition(",")[0]], DTYPE_IDS["bf16"], DTYPE_IDS["bf16"])
+    ]
     return (*ids, dims)
 
 

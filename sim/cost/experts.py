@@ -3,130 +3,189 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from ..jit import inline
-from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, FloatArray, Row
-from .matmul import (
-    CACHE_SHARE,
-    EFFICIENCY,
-    EXPERTS,
-    FILL,
-    GRANULE,
+from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_RATE, UNITS, FloatArray, Row
+
+(
     LAUNCH,
+    EFFICIENCY,
     MEMORY_EFFICIENCY,
     NORM,
-    PAIR_PASSES,
-    PAIR_WIDTH_PASSES,
+    FILL,
     QUANTUM,
-    RAMP,
+    UNIT_BYTES,
+    EXPERT,
+    ABSENT,
     ROW_PASSES,
-    TILE_SIDES,
-    Elements,
-    joined,
-    missed,
-    quantise_s,
-    tile_step_s,
-)
+    UP_PASSES,
+    SORT,
+    GRANULE,
+    FALLBACK_ABOVE,
+    FALLBACK_RATE,
+    FALLBACK_LAUNCH,
+) = range(16)
 
-Shape = tuple[float, float, float]  # columns of the product, its inner dimension, experts
-QUANTILES = 16
-BUSIEST = 0.85  # the largest of n normal deviations over sqrt(2 log n), n from 8 to 256
+Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
+QUANTILES = 12
+HEIGHTS = np.array([8.0, 16.0, 32.0, 64.0, 128.0, 256.0])
+TILE_WIDTH = 128.0
+FEW_PAIRS = 256.0  # pairs that one block sorts beside the first product
+SPREAD = 0.58  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
+FLAT_RANGE = 200.0  # largest over smallest popularity when there are fewer pairs than experts
+
+
+class Loads(NamedTuple):
+    """What the experts of a rank get: `heavy` of them the loads (equal shares of `heavy` each), `single` more one row each;
+    in all `rows` rows."""
+
+    heavy: float
+    single: float
+    rows: float
 
 
 @inline
-def loads(d: Row, out: FloatArray) -> float:
-    """Fill `out` with the loads of QUANTILES equal groups of a rank's experts; return how many experts get a row.
+def popularity_range(pairs: float, experts: float) -> float:
+    """Largest over smallest popularity of an expert: 0.8 of the tokens, which choose an eighth of few experts and 8 of many;
+    where there are fewer pairs than experts, FLAT_RANGE, and between one and two pairs an expert, from that to this."""
+    wide = max(0.8 * pairs / min(max(experts / 8.0, 2.0), 8.0), 1.001)
+    part = min(max(math.log2(pairs / experts), 0.0), 1.0)
+    return float(math.exp((1.0 - part) * math.log(FLAT_RANGE) + part * math.log(wide)))
 
-    skew 0: rows choose at random among equal experts. Else the loads of all experts follow a power law of density x^-skew
-    between 1 and a tenth of the pairs (by its inverse distribution function), and the rank is the
-    busiest of the 1/share ranks: mean plus the expected largest of so many normal deviations.
-    """
+
+@inline
+def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
+    """heavy, single, rows of the busiest rank. Popularity x of density x^-skew in 1..span; the load of an expert is its
+    share of all pairs, rounded: what lies below half a row goes row by row to experts without any. A group of experts is
+    the busiest of 1/share if its experts come from high quantiles u^(1/g), g = (1/share)^(1/(1 + SPREAD sqrt(n - 1)))."""
+    experts, skew, ranks = max(d[3], 1.0), d[4], 1.0 / d[7] if d[7] > 0.0 else 1.0
+    everywhere = experts * ranks
+    span = popularity_range(pairs, everywhere)
+    e = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
+    f = e + 1.0 if abs(e + 1.0) > 1e-6 else 1e-6
+    top, top_mass = span**e - 1.0, span**f - 1.0
+    scale = pairs / everywhere * (top / e) / (top_mass / f)  # rows for each unit of popularity
+    half = min(max(0.5 / scale, 1.0), span)
+    most = min(max(1.5 / scale, 1.0), span)
+    below, upto = (half**e - 1.0) / top, (most**e - 1.0) / top
+    tilt = ranks ** (1.0 / (1.0 + SPREAD * math.sqrt(experts - 1.0)))
+    first = below**tilt
+    heavy = experts * (1.0 - first)
+    # rows of those below half a row, less what rounding adds to those between a half and one and a half
+    loose = pairs * (most**f - 1.0) / top_mass - everywhere * (upto - below)
+    single = max(min(max(loose, 0.0) / ranks, experts - heavy), 1.0 - heavy, 0.0)
+    rows = 0.0
+    for i in range(QUANTILES):
+        u = (first + (1.0 - first) * (i + 0.5) / QUANTILES) ** (1.0 / tilt)
+        loads[i] = min((top * u + 1.0) ** (1.0 / e) * scale, pairs)
+        rows += loads[i]
+    rows = rows * heavy / QUANTILES
+    # the middles of quantiles miss some of the tail: the busiest rank has no fewer rows than the mean
+    short = max((pairs / ranks - single) / rows, 1.0) if rows > 0.0 else 1.0
+    for i in range(QUANTILES):
+        loads[i] = max(loads[i] * short, 1.0)
+    return heavy, single, rows * short + single
+
+
+@inline
+def loads_of(d: Row, loads: FloatArray) -> Loads:
+    """Fill `loads` with QUANTILES loads of the experts of a rank that get rows. skew > 0: a power law, and the rank is the
+    busiest; 0: rows choose at random among equal experts; below: dealt out one by one, so that all get the same."""
     rows, experts, skew = max(d[0], 1.0), max(d[3], 1.0), d[4]  # the rank that waits for nobody has a row
-    mean = rows / experts
-    if skew <= 0.0:
-        for i in range(QUANTILES):
-            out[i] = mean
-        return max(experts * (1.0 - math.exp(-mean)), 1.0)
-    share = d[7] if d[7] > 0.0 else 1.0
-    span = max(0.1 * max(d[6], rows), 1.0 + 1e-9)
-    exponent = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
-    total, squares = 0.0, 0.0
-    for i in range(QUANTILES):
-        out[i] = ((span**exponent - 1.0) * (i + 0.5) / QUANTILES + 1.0) ** (1.0 / exponent)
-        total += out[i]
-        squares += out[i] * out[i]
-    variation = math.sqrt(max(squares * QUANTILES / (total * total) - 1.0, 0.0))
-    deviations = math.sqrt(2.0 * math.log(max(1.0 / share, 1.0))) * BUSIEST
-    busiest = min(1.0 + variation * deviations / math.sqrt(experts), 1.0 / share)
-    touched = 0.0
-    for i in range(QUANTILES):
-        out[i] = min(out[i] * busiest * rows * QUANTILES / (experts * total), rows)
-        touched += 1.0 - math.exp(-out[i])
-    return max(touched * experts / QUANTILES, 1.0)
+    if skew > 0.0:
+        share = d[7] if d[7] > 0.0 else 1.0
+        heavy, single, rows = power_law(rows / share, d, loads)
+        return Loads(heavy, single, rows)
+    if skew < 0.0:
+        touched = min(rows, experts)
+    else:
+        touched = max(experts * (1.0 - math.exp(-rows / experts)), 1.0)
+    loads[:] = rows / touched
+    return Loads(touched, 0.0, rows)
 
 
 @inline
-def _grouped_tiles_s(shape: Shape, load: FloatArray, inside: Elements, p: Row, chip: Row) -> float:
-    """Least time over tile heights of the waves of all experts' output tiles."""
-    width, k, experts = shape
-    best = math.inf
-    units = chip[UNITS]
-    for i in range(TILE_SIDES.size):
-        a = TILE_SIDES[i]
-        row_tiles = 0.0
-        for q in range(QUANTILES):
-            # an expert that gets a row at all pays at least one tile
-            row_tiles += max(1.0 - math.exp(-load[q]), load[q] / a + 0.5 * (1.0 - math.exp(-load[q] / a)))
-        row_tiles *= experts / QUANTILES
-        for j in range(3, TILE_SIDES.size):
-            b = TILE_SIDES[j]
-            waves = row_tiles * math.ceil(width / b) / units
-            waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
-            best = min(best, waves * (k * tile_step_s(a, b, inside, p, chip) + p[FILL] / chip[CLOCK_HZ]))
-    return best
+def row_tiles(height: float, skew: float, loads: FloatArray, found: Loads) -> float:
+    """Tiles of `height` rows over all experts of the rank. An expert that gets rows has at least one; loads that vary leave
+    half a tile empty."""
+    if skew < 0.0:
+        return float(found.heavy * math.ceil(loads[0] / height - 1e-9))
+    total, count = 0.0, QUANTILES if skew > 0.0 else 1
+    for i in range(count):
+        total += max(1.0, loads[i] / height + 0.5)
+    return found.heavy * total / count + found.single
 
 
 @inline
-def _grouped_systolic_s(shape: Shape, load: FloatArray, inside: Elements, p: Row, chip: Row) -> float:
-    width, k, experts = shape
+def _step_s(height: float, rate: float, inside: Elements, p: Row, chip: Row) -> float:
+    """Time of one step along k of a tile on one unit: arithmetic or operands, whichever binds. rate: FLOP/s of a rank."""
+    arithmetic = 2.0 * height * TILE_WIDTH * chip[UNITS] / rate
+    operands = (height * inside[0] + TILE_WIDTH * inside[1]) / (p[UNIT_BYTES] * chip[CLOCK_HZ])
+    return math.sqrt(arithmetic * arithmetic + operands * operands)
+
+
+@inline
+def _waves(tiles: float, p: Row, chip: Row) -> float:
+    waves = tiles / chip[UNITS]
+    return max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
+
+
+@inline
+def _tiles_s(d: Row, rate: float, inside: Elements, p: Row, chip: Row, loads: FloatArray, found: Loads) -> float:
+    """Least time over tile heights, of each product, of the waves of all experts' output tiles."""
+    hidden, width, up = d[1], d[2], (d[5] - 1.0) * d[2]
+    fill = p[FILL] / chip[CLOCK_HZ]
+    across, down = math.ceil(up / TILE_WIDTH), math.ceil(hidden / TILE_WIDTH)
+    first, second = math.inf, math.inf
+    for i in range(HEIGHTS.size):
+        tiles = row_tiles(HEIGHTS[i], d[4], loads, found)
+        step = _step_s(HEIGHTS[i], rate, inside, p, chip)
+        first = min(first, _waves(tiles * across, p, chip) * (hidden * step + fill))
+        second = min(second, _waves(tiles * down, p, chip) * (width * step + fill))
+    return first + second
+
+
+@inline
+def _systolic_s(d: Row, rate: float, p: Row, chip: Row, loads: FloatArray, found: Loads) -> float:
+    """Rows of all experts, no fewer than a granule each, through the passes of both products."""
+    hidden, width, up = d[1], d[2], (d[5] - 1.0) * d[2]
     side = chip[ARRAY]
     rows = 0.0
-    for q in range(QUANTILES):
-        rows += max((1.0 - math.exp(-load[q])) * p[GRANULE], load[q])
-    rows *= experts / QUANTILES
-    passes = math.ceil(k / side) * math.ceil(width / side)
-    per_row = 2.0 * side * side / (inside[2] / chip[UNITS] * p[EFFICIENCY])
-    return rows * passes * per_row / chip[UNITS] + p[FILL] / chip[CLOCK_HZ]
+    for i in range(QUANTILES):
+        rows += max(p[GRANULE], loads[i])
+    rows = rows * found.heavy / QUANTILES + p[GRANULE] * found.single
+    passes = math.ceil(hidden / side) * math.ceil(up / side) + math.ceil(width / side) * math.ceil(hidden / side)
+    return rows * passes * 2.0 * side * side / rate + 2.0 * p[FILL] / chip[CLOCK_HZ]
 
 
 @inline
 def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, pairs, share. Two grouped
     products (up with the gate, down); weights of the experts touched are read, rows are gathered and scattered."""
-    rows, hidden, width, experts = d[0], d[1], d[2], max(d[3], 1.0)
-    if rows <= 0.0 or hidden <= 0.0 or width <= 0.0:
+    hidden, width = d[1], d[2]
+    if d[0] <= 0.0 or hidden <= 0.0 or width <= 0.0:
         return 0.0
     clock = chip[CLOCK_HZ]
-    load = np.empty(QUANTILES)
-    touched = loads(d, load)
-    if d[4] > 0.0:  # what this rank, the busiest, computes
-        rows = load.sum() * experts / QUANTILES
-    up = (d[5] - 1.0) * width
+    loads = np.empty(QUANTILES)
+    found = loads_of(d, loads)
+    rate, launch = inside[2] * p[EFFICIENCY], p[LAUNCH]
+    share = d[7] if d[7] > 0.0 else 1.0
+    if 0.0 < p[FALLBACK_ABOVE] < d[3] / share:
+        rate, launch = rate * p[FALLBACK_RATE], launch + p[FALLBACK_LAUNCH]
     if mechanism == 1:
-        compute = _grouped_systolic_s((up, hidden, experts), load, inside, p, chip)
-        compute += _grouped_systolic_s((hidden, width, experts), load, inside, p, chip)
+        compute = _systolic_s(d, rate, p, chip, loads, found)
     else:
-        compute = _grouped_tiles_s((up, hidden, experts), load, inside, p, chip)
-        compute += _grouped_tiles_s((hidden, width, experts), load, inside, p, chip)
+        compute = _tiles_s(d, rate, inside, p, chip, loads, found)
+    touched = found.heavy + found.single
     weights = inside[1] * touched * hidden * width * d[5]
-    passed = d[6] * (p[PAIR_PASSES] * hidden + p[PAIR_WIDTH_PASSES] * width) + rows * (
-        p[ROW_PASSES] * hidden + 2.0 * up + width
-    )
-    activations = inside[3] * passed
-    share = missed(activations, p[CACHE_SHARE] * chip[SRAM_BYTES])
-    moved = (weights + activations * share) / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY])
-    memory = max(moved, (weights + activations) / chip[SRAM_RATE]) + p[RAMP] / clock
-    fixed = (p[LAUNCH] + p[EXPERTS] * experts) / clock
-    return fixed + quantise_s(rows, hidden, p, chip) + joined(compute, memory, p[NORM])
+    rows = found.rows + p[ABSENT] * max(d[6] - found.rows, 0.0)
+    activations = inside[3] * rows * (p[ROW_PASSES] * hidden + p[UP_PASSES] * (d[5] - 1.0) * width)
+    moved = weights + activations
+    memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), moved / chip[SRAM_RATE])
+    sort = p[SORT] * (1.0 - math.exp(-d[6] / FEW_PAIRS))
+    large = max(compute, memory)
+    work = large * (1.0 + (min(compute, memory) / large) ** p[NORM]) ** (1.0 / p[NORM])
+    return float((launch + sort + p[EXPERT] * touched) / clock + work)

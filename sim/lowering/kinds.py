@@ -118,8 +118,9 @@ KINDS: tuple[Kind, ...] = (
     # gated delta net: chunked scan over `query` tokens of `batch` sequences; `heads` value heads
     Kind("linear_attention", ("batch", "query", "heads", "key_dim", "value_dim"), _linear_flops, _linear_bytes),
     # the expert FFN of one rank: `rows` token-expert pairs over `experts` local experts; matrices 3 (gated) or 2;
-    # skew: exponent of the power law of the loads (0 = balanced); pairs: token-expert pairs that lie on the rank, `rows`
-    # where tokens were exchanged, else those of the whole group; share: this rank's part of all experts
+    # skew: exponent of the power law of the loads (0: at random among equals, -1: the same for all); pairs: token-expert
+    # pairs that lie on the rank, `rows` where tokens were exchanged, else those of the whole group; share: this rank's part
+    # of all experts
     Kind("moe", ("rows", "hidden", "width", "experts", "skew", "matrices", "pairs", "share"), _moe_flops, _moe_bytes),
     # passes over memory; `bytes` in all, `flops` vector operations, `kernels` launches
     Kind("memory", ("bytes", "flops", "kernels"), lambda d, w, a: d[:, 1], lambda d, w, a: d[:, 0], dtyped=False),

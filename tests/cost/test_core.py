@@ -45,13 +45,14 @@ def test_the_columns_that_the_code_reads_are_those_of_the_tables() -> None:
     assert names(MATMUL)[matmul.STORE : matmul.SMALL_TILE + 1] == ["store_clocks_per_byte", "small_tile"]
     assert names(MATMUL)[matmul.THROTTLE] == "throttle"
     assert names(MATMUL)[matmul.QUANTUM] == "quantum"
-    assert names(MATMUL)[matmul.EXPERTS] == names(MATMUL)[experts.EXPERTS] == "experts_clocks"
+    assert names(MATMUL)[matmul.EXPERTS] == names(TABLES["moe"])[experts.EXPERT] == "experts_clocks"
+    assert names(TABLES["moe"])[experts.FALLBACK_LAUNCH] == "fallback_clocks"
     assert names(PREFILL)[attention.STORE_WIDTH] == "store_width"
     assert names(DECODE)[attention.REACH] == "reach"
     assert names(LINEAR)[attention.CHUNK_CLOCKS] == "chunk_clocks"
     assert names(MEMORY)[memory.HOST_EFFICIENCY] == "host_efficiency"
     assert names(COLLECTIVE)[collectives.REDUCE_CLOCKS] == "reduce_clocks"
-    assert names(COLLECTIVE)[collectives.ONE_SHOT] == "one_shot"
+    assert names(COLLECTIVE)[collectives.DIRECT_CLOCKS] == "direct_clocks"
     assert names(POWER)[power.LINK_BYTE_PJ] == "link_byte_pj"
 
 

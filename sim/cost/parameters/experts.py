@@ -1,23 +1,16 @@
-"""Named parameters of grouped expert products. The first columns are those of a product."""
+"""Named parameters of grouped expert products."""
 
 from __future__ import annotations
 
 from .parameter import Parameter
 
 EXPERTS = (
-    Parameter("launch_clocks", 4000.0, "from launch to first instruction, and from last store to completion"),
-    Parameter("efficiency", 0.8, "reached share of the peak on large shapes", bounds=(0.01, 1.0)),
-    Parameter("memory_efficiency", 0.85, "reached share of the memory bandwidth", bounds=(0.01, 1.0)),
-    Parameter(
-        "cache_share",
-        0.5,
-        "tiles: share of the cache that keeps activations; else: share of SRAM for operands",
-        bounds=(0.0, 1.0),
-        scale=0.05,
-    ),
+    Parameter("launch_clocks", 30000.0, "from the launch of the first kernel to the end of the last", scope="chip"),
+    Parameter("efficiency", 0.6, "reached share of the peak on large shapes", bounds=(0.01, 1.0), scope="chip"),
+    Parameter("memory_efficiency", 0.8, "reached share of the memory bandwidth", bounds=(0.05, 1.0), scope="chip"),
     Parameter(
         "norm",
-        3.0,
+        2.0,
         "order of the norm that joins compute and memory time; large: they overlap fully",
         bounds=(1.0, 12.0),
     ),
@@ -26,9 +19,7 @@ EXPERTS = (
         1000.0,
         "prologue and epilogue of an output tile; systolic: fill and drain of the array",
         scale=500.0,
-    ),
-    Parameter(
-        "step_clocks", 0.5, "tiles: clocks for each k that no tile undercuts (latency of the inner loop)", scale=0.3
+        scope="chip",
     ),
     Parameter(
         "quantum",
@@ -37,46 +28,28 @@ EXPERTS = (
         bounds=(0.0, 1.0),
         scale=0.2,
     ),
-    Parameter("split_clocks", 2000.0, "tiles: to add up the parts of a split inner dimension", scale=1000.0),
-    Parameter("unit_bytes_per_clock", 64.0, "tiles: operand bytes that one unit takes in a clock"),
-    Parameter("ramp_clocks", 500.0, "until memory runs at full rate", scale=300.0),
-    Parameter("quantise_clocks", 0.0, "launch of the pass that quantises activations (0 where there is none)"),
-    Parameter("quantise_row_clocks", 0.0, "of a row in that pass, one unit a row"),
-    Parameter("quantise_bytes", 0.0, "moved for each activation in that pass"),
+    Parameter("unit_bytes_per_clock", 100.0, "tiles: operand bytes that one unit takes in a clock", scope="chip"),
+    Parameter("experts_clocks", 5.0, "for each expert that gets a row (offsets, grouping)", scale=20.0),
     Parameter(
-        "granule",
-        64.0,
-        "systolic: rows below which a pass takes no less; pe_grid: side of a unit's tile",
+        "absent_share",
+        0.1,
+        "passes over token-expert pairs that lie on the rank but belong to another one's experts, over those of its own",
+        bounds=(0.0, 1.5),
+        scale=0.1,
+        scope="chip",
+    ),
+    Parameter("row_passes", 4.0, "passes over the hidden values of each row", scale=1.0),
+    Parameter("up_passes", 2.0, "passes over the values that the first product gives for each row", scale=1.0),
+    Parameter("sort_clocks", 5000.0, "to sort token-expert pairs where they are more than a few", scale=1000.0),
+    Parameter("granule", 64.0, "systolic: rows below which a pass takes no less", scope="choice"),
+    Parameter(
+        "fallback_above",
+        0.0,
+        "experts of all ranks above which a plainer kernel runs; 0 = never (a dispatch rule of the stack)",
         scope="choice",
     ),
     Parameter(
-        "experts_clocks",
-        0.0,
-        "moe: for each local expert (offsets, grouping); gemm: for each product of a batch",
-        scale=20.0,
+        "fallback_rate", 0.5, "reached share of the peak of that kernel over the usual one's", bounds=(0.02, 1.0)
     ),
-    Parameter(
-        "pair_passes",
-        1.0,
-        "moe: passes over the hidden values of every token-expert pair that lies on the rank",
-        scale=1.0,
-    ),
-    Parameter("row_passes", 3.0, "moe: passes over the hidden values of each token-expert pair of the rank", scale=1.0),
-    Parameter(
-        "resident_share",
-        0.1,
-        "pe_grid: share of that room that one weight matrix may take and still be there next time",
-    ),
-    Parameter(
-        "throttle",
-        0.0,
-        "tiles: how much longer a long product takes at the clock that the power limit leaves",
-        scale=0.2,
-    ),
-    Parameter(
-        "pair_width_passes",
-        0.0,
-        "moe: passes over the inner values of every token-expert pair that lies on the rank",
-        scale=1.0,
-    ),
+    Parameter("fallback_clocks", 10000.0, "that kernel's launch less the usual one's", scale=5000.0),
 )
