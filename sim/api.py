@@ -158,19 +158,25 @@ def _seq_len(scenario: Scenario) -> int:
 
 
 def _memory_verdict(asked: _Asked, parts: dict[str, float]) -> tuple[str, bool]:
-    capacity, needed = asked.target.chip.memory.capacity_bytes, sum(parts.values())
+    capacity, needed, fullest = asked.target.chip.memory.capacity_bytes, sum(parts.values()), ""
     name = f"{asked.model.name} on {asked.devices:,} x {asked.target.chip.name}"
+    if asked.training:
+        from .training.memory import fullest_stage, usable_bytes
+
+        capacity = usable_bytes(asked.target)
+        stage = fullest_stage(asked.model, asked.plan, asked.target, _seq_len(asked.scenario))
+        fullest = f" on stage {stage} of {asked.plan.pp}" if asked.plan.pp > 1 else ""
     if needed > capacity * (1.0 + 1e-9):
         helps = (
             "more tp or pp, zero3, a smaller micro_batch or recompute = full"
             if asked.training
             else "more tp or fewer bits"
         )
-        over = f"{text(needed, 'bytes')} a chip, {text(needed - capacity, 'bytes')} over {text(capacity, 'bytes')}"
+        over = f"{text(needed, 'bytes')} a chip{fullest}, {text(needed - capacity, 'bytes')} over {text(capacity, 'bytes')}"
         return f"{name} does not fit: {over}. Use {helps}.", False
     if asked.training or "kv_cache" not in parts:
         return (
-            f"{name} fits: {text(needed, 'bytes')} of {text(capacity, 'bytes')} a chip ({needed / capacity:.0%}).",
+            f"{name} fits: {text(needed, 'bytes')} of {text(capacity, 'bytes')} a chip{fullest} ({needed / capacity:.0%}).",
             True,
         )
     from .serving.settings import kv_tokens
@@ -205,7 +211,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
             "demand: training needs a token budget (kind: tokens), not traffic. Use gambrel serve for traffic."
         )
     asked = _Asked(scenario, library, True)
-    answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand)
+    answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand, scenario.campaign, scenario.seed)
     parts, needed = _memory(asked)
     memory_verdict, fits = _memory_verdict(asked, parts)
     figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures(), **asked.clock_figures()}
@@ -222,6 +228,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
         next_commands=_next_train(asked, fits),
         provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
         warnings=answered.warnings,
+        tables=answered.tables,
     )
 
 

@@ -53,7 +53,8 @@ class Result:
     """The answer to a scenario.
 
     figures: by name. breakdown: (part, phase) -> device seconds. provenance: version, catalogue hash, calibrations, stack,
-    seed. timeline: for traces and plots, not part of the JSON. requests: per-request columns of a serving run.
+    seed. timeline: for traces and plots, not part of the JSON. requests: per-request columns of a
+    serving run, tables: columns by name; neither is part of the JSON.
     """
 
     schema: str
@@ -69,6 +70,7 @@ class Result:
     fits: bool = True
     timeline: Any = None
     requests: Any = None
+    tables: Any = None
 
     def __getitem__(self, name: str) -> Figure:
         return self.figures[name]

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ..catalog.campaigns import Campaign
 from ..catalog.chips import DTYPES
 from ..catalog.files import Document
 from ..catalog.plans import Dtypes, Engine, Plan
@@ -55,7 +56,7 @@ class Option(NamedTuple):
         if self.listed:
             parts = [part.strip() for part in value.split(",") if part.strip()]
             return tuple(number(part) if self.numeric else part for part in parts)
-        if not self.numeric:
+        if not self.numeric or value in self.choices:
             return value
         text, factor = value.strip(), 1.0
         if self.unit:
@@ -111,6 +112,8 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Engine, (*_GROUP, "engine"), "Engine", _NEITHER)
     if verb == "serve":
         _add(found, Scenario, (), "Engine", set(Scenario.model_fields) - {"router"})
+    if verb == "train":
+        _add(found, Campaign, ("campaign",), "Failures over a campaign", ())
     if verb in ("train", "serve"):
         _add(found, Economy, ("economy",), "Money, energy, carbon", _NEITHER)
     return tuple(found.values())

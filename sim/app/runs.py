@@ -122,6 +122,7 @@ def _show(call: Call, result: Result, everything: bool) -> int:
         files = {"report.txt": plain(result), "scenario.yaml": scenario_yaml(result.scenario)}
         if result.requests is not None:
             files["requests.csv"] = _csv(result.requests)
+        files.update({f"{name}.csv": _csv(columns) for name, columns in (result.tables or {}).items()})
     emit(call, result.to_dict(), first_screen(result, everything), files)
     return 0 if result.fits else 1
 

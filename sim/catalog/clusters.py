@@ -67,10 +67,18 @@ class HostMachine(Record):
 
 
 class Reliability(Record):
-    """Mean time between failures of one unit of each component, and how long a repair takes."""
+    """Mean time between failures of one unit of each component, and how long a repair takes.
+
+    `node`, `software`, `hang` and `operation` are of a node, all others of a chip. `operation` is what stops jobs that people watch
+    over beyond failed machines: it acts where people restart.
+    """
 
     mtbf_s: dict[str, Positive] = Field(default_factory=dict)
     mttr_s: Positive | None = None
+    fleet: Text | None = Field(None, description="where the failures were counted")
+    counted_on: Identifier | None = Field(None, description="chip whose failures were counted; null: the cluster's own")
+    campaigns: tuple[Text, ...] = Field((), description="models whose training is that count; they check nothing")
+    language: Flag = Field(True, description="the fleet trained language models")
     source: Text
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from .campaigns import Campaign
 from .files import Document, read_yaml
 from .plans import Engine, Plan
 from .records import Count, CountOrZero, NotNegative, Positive, Record, Text, parse
@@ -79,6 +80,7 @@ class Scenario(Record):
     demand: TokenBudget | Traffic = Field(TokenBudget(), discriminator="kind")
     slo: Slo = Slo()
     economy: Economy = Economy()
+    campaign: Campaign = Campaign()
     seed: CountOrZero = 0
 
 

@@ -9,14 +9,15 @@ from ..catalog.records import Record
 from ..catalog.scenarios import Scenario
 from ..units import split_unit
 
-_ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind"}
+_ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind", "campaign"}
 
 
 def command(verb: str, scenario: Scenario, **changes: Any) -> str:
     """`gambrel VERB` with every flag that the scenario sets. changes: by field, such as tp=16; None leaves a flag out."""
     group = scenario.groups[0]
     values: dict[str, Any] = {}
-    for record in (group, group.plan, group.plan.dtypes, group.engine, scenario.demand, scenario.slo):
+    records: list[Record] = [group, group.plan, group.plan.dtypes, group.engine, scenario.demand, scenario.slo]
+    for record in records + ([scenario.campaign] if verb == "train" else []):
         values.update(_set(record))
     values.update(changes)
     words = [word for name, value in values.items() if value is not None for word in _words(name, value)]

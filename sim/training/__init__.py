@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .campaign import Campaign, without_faults
+    from .campaign import Outcome, run
+    from .campaign_figures import PlainRun, campaigns, without_faults
     from .pricing import Priced, price
     from .step import step_schedule
 
-__all__ = ["Campaign", "Priced", "price", "step_schedule", "without_faults"]
+__all__ = ["Outcome", "PlainRun", "Priced", "campaigns", "price", "run", "step_schedule", "without_faults"]
 _HOMES = {
-    "Campaign": "campaign",
-    "without_faults": "campaign",
+    "Outcome": "campaign",
+    "run": "campaign",
+    "PlainRun": "campaign_figures",
+    "campaigns": "campaign_figures",
+    "without_faults": "campaign_figures",
     "Priced": "pricing",
     "price": "pricing",
     "step_schedule": "step",

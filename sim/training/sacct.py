@@ -1,0 +1,65 @@
+"""What a job scheduler remembers: an export of `sacct -P` -> device-hours a failure."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import InputError
+
+COLUMNS = ("JobID", "Elapsed", "State", "AllocTRES")
+_ELAPSED = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?")
+_DEVICES = re.compile(r"gres/[a-z_]+(?::[^=,]+)?=(\d+)")
+
+
+class Record(NamedTuple):
+    """Device-hours of all jobs, and how many ended because a node failed or because the job itself did."""
+
+    device_hours: float
+    node_fail: int
+    failed: int
+
+    def mtbf_s(self) -> dict[str, float]:
+        """Time between failures of one chip by cause [s]; a cause that never struck is left out."""
+        counts = {"node_fail": self.node_fail, "failed": self.failed}
+        return {name: self.device_hours * 3600.0 / count for name, count in counts.items() if count}
+
+
+def read_sacct(path: Path) -> Record:
+    """Read `sacct -P -o JobID,Elapsed,State,AllocTRES`; steps of a job (1234.0, 1234.batch) and jobs without chips do not count.
+
+    Raises InputError for a missing column, a malformed Elapsed, or a file without device-hours.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Give the output of sacct -P.") from None
+    rows = csv.DictReader(text.splitlines(), delimiter="|")
+    missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path}:1: no column {missing[0]}. Export with sacct -P -o {','.join(COLUMNS)}.")
+    hours, node_fail, failed = 0.0, 0, 0
+    for row in rows:
+        if "." in (row["JobID"] or "."):
+            continue
+        found = _DEVICES.search(row["AllocTRES"] or "")
+        if found is None:
+            continue
+        hours += int(found[1]) * _hours(row["Elapsed"] or "", f"{path}:{rows.line_num}")
+        state = (row["State"] or "").split(" ")[0]
+        node_fail += state == "NODE_FAIL"
+        failed += state == "FAILED"
+    if hours <= 0:
+        raise InputError(f"{path}: no job with chips (gres/gpu=N in AllocTRES) that ran. Export more days.")
+    return Record(hours, node_fail, failed)
+
+
+def _hours(elapsed: str, place: str) -> float:
+    """`[days-]hours:minutes:seconds` in hours."""
+    found = _ELAPSED.fullmatch(elapsed.strip())
+    if found is None:
+        raise InputError(f"{place}: Elapsed = {elapsed!r} is not [days-]hh:mm:ss. Export with sacct -P.")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return days * 24.0 + hours + minutes / 60.0 + seconds / 3600.0
