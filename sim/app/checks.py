@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..evidence.verdicts import Verdict
 
 LEVELS = ("fitted", "family", "datasheet")
+FEW = 20  # rows of a table whose exclusions are named on the screen
 SPLITS = ("random", "shapes", "device", "generation", "stack")
 
 
@@ -35,6 +36,15 @@ def validate(
         Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
     ] = None,
     calibration: Annotated[str, typer.Option("--calibration", metavar="NAME", help=" | ".join(LEVELS))] = LEVELS[0],
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            "--chip",
+            metavar="NAME",
+            help="What rows ran on that name no device, such as logs; the network of rows on its chip.",
+        ),
+    ] = None,
     leave_out: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +77,7 @@ def validate(
             kind,
             path,
             rows=rows,
-            context=Context(library, calibration),  # type: ignore[arg-type]
+            context=Context(library, calibration, cluster=library.cluster(cluster) if cluster else None),  # type: ignore[arg-type]
             leave_out=leave_out,
             progress=lambda done, total: progress(done / max(total, 1), unit),
         )
@@ -96,6 +106,8 @@ def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
             parts.append(_beside(table, groupings))
         parts += [Text(line) for line in notes(table)]
         reasons = [f"{count:,} skipped: {reason}" for reason, count in list(table.skipped.items())[:5]]
+        if table.rows <= FEW:
+            reasons += [f"{count:,} not scored: {rule}" for rule, count in table.excluded.items()]
         parts += [Text(reason, style="dim") for reason in reasons]
     parts += [Text(f"rows written to {path}") for path in report.written]
     return Group(*parts)

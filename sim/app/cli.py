@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, NamedTuple
 
 import typer
@@ -74,6 +75,16 @@ COMMANDS = {
             "kernels",
             "training my_runs.csv --rows predicted.csv",
             "serving folder --rows predicted --calibration family",
+            "training path/to/run.log --cluster dgx-h100",
+        ),
+    ),
+    "import": Command(
+        "imports",
+        "Read a training run out of a user's file: MLPerf mllog; Megatron-LM arguments, scripts and logs.",
+        (
+            "path/to/run.log -o run.csv",
+            "path/to/launch.sh --cluster dgx-h100 --devices 512 -o scenario.yaml",
+            "path/to/result_0.txt --precision fp8 --devices 64",
         ),
     ),
     "calibrate": Command(
@@ -110,7 +121,8 @@ def build(wanted: Collection[str] = tuple(name.partition(" ")[0] for name in COM
     for name, command in COMMANDS.items():
         first, _, second = name.partition(" ")
         if first in wanted:
-            function = getattr(import_module(f".{command.module}", __package__), second or first)
+            own = second or first
+            function = getattr(import_module(f".{command.module}", __package__), own + "_" * iskeyword(own))
         else:
             function = _listed
         lines = "\n\n".join(f"gambrel {name} {example}".rstrip() for example in command.examples)

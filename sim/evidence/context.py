@@ -24,6 +24,7 @@ class Context:
     level: `fitted` = the chip's own fits; `family` = the family's and its generation's; `shared` =
     the family's alone; `datasheet` = those of no stack, as hand-set priors.
     given: calibrations that stand in for the catalogue's, by (chip id, stack id), for scores on what was left out of a fit.
+    cluster: what rows ran on that name no device, and the network of rows that name its chip; None: each chip's own ports.
     """
 
     def __init__(
@@ -31,15 +32,21 @@ class Context:
         library: Library | None = None,
         level: Level = "fitted",
         given: dict[tuple[str, str], Calibration] | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self.library = library or default_library()
         self.level = level
         self.given = given or {}
+        self.cluster = cluster
         self._machines: dict[tuple[str, str, str], Machine] = {}
         self._squeezed: dict[str, str] = {}
 
     def chip(self, label: str) -> Chip:
-        """The chip of a label. Raises Skip if the catalogue has none."""
+        """The chip of a label; without one, the chip of the user's cluster. Raises Skip if there is none."""
+        if not label and self.cluster is None:
+            raise Skip("the file names no device: give --cluster")
+        if not label and self.cluster is not None:
+            return self.library.chip(self.cluster.chip)
         try:
             return self.library.chip(label)
         except InputError:

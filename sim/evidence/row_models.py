@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..catalog.imported import defined_model
 from ..catalog.models import Attention, Block, Dense, LatentAttention, LinearAttention, Model, Moe
 from ..lowering import parameters
 from .context import Context
@@ -14,7 +15,8 @@ _SOURCE = "dimensions of the measured row"
 
 def model_of(context: Context, row: Row, experts: str, topk: str, width: str) -> Model:
     """The model of a row; experts, topk, width: the row's columns for them. Raises Skip if neither source suffices."""
-    named = context.model_named(row.text("model"))
+    written = row.text("model_definition")
+    named = defined_model(written, row.place) if written else context.model_named(row.text("model"))
     layers, hidden = row.count("layers"), row.count("hidden")
     if named is not None and (layers is None or hidden is None or _agrees(named, row, layers, hidden, experts)):
         return named

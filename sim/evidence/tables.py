@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog import imports
 from ..catalog.files import write_whole
+from ..catalog.library import Library, default_library
 from ..errors import InputError, did_you_mean
 from .nccl_tests import csv_of
 
@@ -225,15 +227,16 @@ def _number_or_nan(text: str) -> float:
         return math.nan
 
 
-def read_table(path: Path) -> Table:
-    """Read one CSV file, or output of nccl-tests. Raises InputError with file and line for one that is malformed or of no known
-    kind."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text. Save the file as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+def read_table(path: Path, library: Library | None = None) -> Table:
+    """Read one CSV file, output of nccl-tests, or a user's file that `gambrel import` knows (with the models of `library`).
+
+    Raises InputError with file and line for one that is malformed or of no known kind.
+    """
+    text = imports.text_of(path)
+    kind = None if path.suffix == ".csv" else imports.kind_of(text)
+    if kind is not None:
+        run = imports.run_of(text, str(path), library or default_library(), kind)
+        return parse_table(imports.csv_of([run]), str(path))
     return parse_table(csv_of(text, str(path)) or text, str(path))
 
 
@@ -286,7 +289,7 @@ def known_tables(folder: Path) -> list[Table]:
     return tables
 
 
-def find_tables(path: Path, verb: str) -> list[Table]:
+def find_tables(path: Path, verb: str, library: Library | None = None) -> list[Table]:
     """The tables of a file, or of a folder, that belong to a verb of `validate`; in a folder others are left out.
 
     Raises InputError if there is none, or if a single file belongs to another verb.
@@ -296,7 +299,7 @@ def find_tables(path: Path, verb: str) -> list[Table]:
         if not tables:
             raise InputError(f"{path}: no CSV file in this folder holds {verb}. Give the file itself.")
         return tables
-    table = read_table(path)
+    table = read_table(path, library)
     if table.kind.verb != verb:
         raise InputError(f"{path}: this is a table of {table.kind.name}. Use `gambrel validate {table.kind.verb}`.")
     return [table]

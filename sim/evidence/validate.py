@@ -144,7 +144,7 @@ def validate(
     if leave_out is not None:
         check_split(verb, leave_out)
     context = context or Context()
-    tables = find_tables(path, verb) if path is not None else shipped_tables(context.library, verb)
+    tables = find_tables(path, verb, context.library) if path is not None else shipped_tables(context.library, verb)
     reports, written = [], []
     for table in tables:
         excluded = scored_by(table, context)

@@ -1,0 +1,166 @@
+"""`import`: a training run out of a user's file; what was understood, assumed and ignored; a scenario or a row of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .command import command
+from .output import Call, emit, write_files
+from .runs import scenario_yaml
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..catalog.imported import Imported, Note
+
+SCENARIOS, TABLES = (".yaml", ".yml"), (".csv",)
+
+
+@command()
+def import_(
+    call: Call,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A result of mllog; a script, list, log or YAML of Megatron.")
+    ],
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="NAME", help="megatron | mllog (if not given: recognised).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Of a result of mllog whose benchmark is not known.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", "--chip", metavar="NAME", help="What it ran on, or is to run on.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", metavar="N", min=1, help="Chips, if the file says none.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="NAME", help="Format of products, if the file says none.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="FILE.yaml: a scenario; FILE.csv: a row for `validate`."),
+    ] = None,
+) -> None:
+    """Read a user's file."""
+    from ..catalog.imports import read_run
+
+    library = call.library()
+    if output is not None and output.suffix not in (*SCENARIOS, *TABLES):
+        raise InputError(f"-o {output}: end the name in .yaml (a scenario) or .csv (a row of a table).")
+    run = read_run(file, library, kind, model)
+    place = library.cluster(cluster) if cluster is not None else None
+    chip = library.chip(place.chip) if place is not None else library.chip(run.device) if run.device else None
+    if place is not None and chip is not None:
+        run = run.at(chip.id)
+    run = run.in_format(precision).on(devices, chip.ranks if chip else 1)
+    where = place.id if place is not None else run.device
+    written = {} if output is None else files_of(run, output, where)
+    write_files(output.parent if output is not None else Path(), written)
+    paths = [str((output.parent if output is not None else Path()) / name) for name in written]
+    emit(
+        call,
+        document_of(run, paths),
+        screen(run, paths, where),
+        {} if call.out is None else _all_files(run, call.out, where),
+    )
+
+
+def files_of(run: Imported, output: Path, cluster: str) -> dict[str, str]:
+    """Contents by name: the scenario, with the model beside it where the catalogue has none; or the row of a table.
+
+    Raises InputError for a scenario of a run that is not known to run anywhere.
+    """
+    from ..catalog.imports import csv_of
+
+    if output.suffix in TABLES:
+        return {output.name: csv_of([run])}
+    if not cluster:
+        raise InputError(f"-o {output}: a scenario needs hardware, and {run.name} names none. Add --cluster NAME.")
+    model = output.with_name(f"{output.stem}.model.yaml")
+    named = run.model.id if run.known else str(model)
+    text = scenario_yaml(run.scenario(named, cluster))
+    if run.known:
+        return {output.name: text}
+    return {output.name: text, model.name: scenario_yaml(run.model.model_dump(mode="json", exclude_none=True))}
+
+
+def _all_files(run: Imported, folder: Path, cluster: str) -> dict[str, str | bytes]:
+    scenario = files_of(run, folder / "scenario.yaml", cluster) if cluster else {}
+    return {**scenario, **files_of(run, folder / "run.csv", cluster)}
+
+
+def document_of(run: Imported, written: list[str]) -> dict[str, Any]:
+    """Plain JSON values of an import; every field of the file is in one of the three lists."""
+    return {
+        "schema": "gambrel.import/1",
+        "kind": run.kind,
+        "file": run.name,
+        "model": run.model.id,
+        "model_definition": None if run.known else run.model.model_dump(mode="json", exclude_none=True),
+        "plan": run.plan.model_dump(mode="json"),
+        "seq_len": run.seq_len,
+        "devices": run.devices,
+        "device": run.device or None,
+        "precision": run.precision,
+        "step_time_s": run.step_time_s,
+        "tflops_per_device": run.tflops_per_device,
+        "measured_as": run.measured_as or None,
+        **{name: [note._asdict() for note in getattr(run, name)] for name in ("understood", "assumed", "ignored")},
+        "written": written,
+    }
+
+
+def screen(run: Imported, written: list[str], cluster: str) -> RenderableType:
+    """Verdict, what was understood, assumed and ignored, the files, and what to type next."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(_verdict(run), style="bold")]
+    if run.measured_as:
+        parts.append(Text(f"measured: {run.measured_as}"))
+    parts += _table("understood", run.understood, "becomes") + _table("assumed", run.assumed, "because")
+    slow = tuple(note for note in run.ignored if "not used" not in note.meaning)
+    parts += _table("ignored", slow, "")
+    rest = [note.name for note in run.ignored if note not in slow]
+    parts += [Text(f"\nnot used: {', '.join(rest)}", style="dim")] if rest else []
+    parts += [Text(f"\nwritten: {', '.join(written)}")] if written else []
+    parts.append(Text(f"\nnext: {_next(run, written, cluster)}"))
+    return Group(*parts)
+
+
+def _verdict(run: Imported) -> str:
+    from ..units import text
+    from .search import words
+
+    on = f" on {run.devices:,} {f'x {run.device}' if run.device else 'devices'}" if run.devices else ""
+    step = f", {text(run.step_time_s, 's')} a step" if run.step_time_s else ", no step time"
+    return f"{run.name}: {run.model.name}{on}, {words(run.plan)}, {run.seq_len:,} tokens a sequence{step}."
+
+
+def _table(title: str, notes: tuple[Note, ...], heading: str) -> list[RenderableType]:
+    from rich.text import Text
+
+    from ..report.tables import columns
+
+    if not notes:
+        return []
+    grid = columns(title, "value", heading)
+    for note in notes:
+        grid.add_row(note.name, note.value, note.meaning)
+    return [Text(""), grid]
+
+
+def _next(run: Imported, written: list[str], cluster: str) -> str:
+    """The command that goes on from here."""
+    file = next((name for name in written if not name.endswith(".model.yaml")), None)
+    if run.step_time_s:
+        where = "" if cluster else " --cluster NAME"
+        return f"gambrel validate training {file if file and file.endswith('.csv') else run.name}{where}"
+    if file is not None and file.endswith(SCENARIOS):
+        return f"gambrel fit {file}"
+    return f"gambrel import {run.name} --cluster {cluster or 'NAME'} -o scenario.yaml"

@@ -1,0 +1,66 @@
+"""Users' files of training runs, recognised by what is in them: results of MLPerf mllog; arguments and logs of Megatron-LM."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import InputError
+from . import megatron_arguments, megatron_text, mllog
+from .imported import HEADER, Imported
+from .library import Library
+
+KINDS = ("megatron", "mllog")
+
+
+def kind_of(text: str) -> str | None:
+    """Name of the kind of file that a text is, None for one that is of no known kind."""
+    if mllog.looks_like(text):
+        return "mllog"
+    return "megatron" if megatron_text.looks_like(text) else None
+
+
+def read_run(path: Path, library: Library, kind: str | None = None, model: str | None = None) -> Imported:
+    """One training run of a user's file; kind: one of KINDS, None: recognised; model: its catalogue name, for mllog.
+
+    Raises InputError, naming file, line and value, for a file of no known kind or a malformed one.
+    """
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"--kind = {kind!r} is not known. Use {' or '.join(KINDS)}.")
+    text = text_of(path)
+    found = kind or kind_of(text)
+    if found is None:
+        raise InputError(
+            f"{path}: neither a result of MLPerf (lines {mllog.MARK}) nor arguments of Megatron-LM. Say which: --kind NAME."
+        )
+    return run_of(text, str(path), library, found, model)
+
+
+def run_of(text: str, name: str, library: Library, kind: str, model: str | None = None) -> Imported:
+    """`read_run` of a text of a known kind; `name` stands for the file in errors."""
+    if kind == "mllog":
+        return mllog.imported_from(text, name, library, model)
+    if model is not None:
+        raise InputError(f"--model = {model!r}: {name} gives the dimensions of its model. Leave --model out.")
+    return megatron_arguments.imported_from(text, name, library)
+
+
+def text_of(path: Path) -> str:
+    """The text of a file, however long a log is. Raises InputError for one that is missing or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text. Save the file as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
+
+
+def csv_of(runs: Iterable[Imported]) -> str:
+    """Runs as CSV in the columns of a table of training runs."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(run.cells() for run in runs)
+    return out.getvalue()
