@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..catalog.chips import Chip
 from ..catalog.clusters import Cluster, Tier
+from ..catalog.imported import with_rest
 from ..catalog.library import cluster_of
 from ..catalog.models import Model
 from ..catalog.plans import Dtypes, Plan
@@ -58,7 +59,8 @@ def layout_of(row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int
         lora_rank=LORA_RANK if lora else 0,
         dtypes=dtypes_of(row),
     )
-    return Layout(plan, 1.0 if batch is None else batch / planned)
+    rest = row.text("plan_rest")
+    return Layout(with_rest(plan, rest, row.place) if rest else plan, 1.0 if batch is None else batch / planned)
 
 
 def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:

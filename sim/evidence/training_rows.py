@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..catalog.chips import Chip
-from ..catalog.clusters import Cluster
+from ..catalog.clusters import Cluster, sliced
 from ..catalog.models import Attention, LatentAttention, Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
@@ -77,12 +77,19 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     for unstated in degrees:  # the least one that fits, where a row states no layout
         layout = layout_of(row, model, chip, year, unstated)
         check(model, layout.plan, training=True)
-        target = _target(context, chip, cluster_for(row, chip, layout.plan), source, row)
+        target = _target(context, chip, _cluster(context, row, chip, layout.plan), source, row)
         plan = settled(model, layout.plan, target, float(seq_len))
         held = sum(memory_parts(model, plan, target, float(seq_len)).values()) if len(degrees) > 1 else 0.0
         if held <= chip.memory.capacity_bytes:
             break
     return Case(model, target, plan, layout.scale, source, devices, seq_len)
+
+
+def _cluster(context: Context, row: Row, chip: Chip, plan: Plan) -> Cluster:
+    """The user's cluster for rows on its chip, else what the row's own columns say."""
+    if context.cluster is not None and context.library.chip(context.cluster.chip).id == chip.id:
+        return sliced(context.cluster, row.need("num_devices"))[0]
+    return cluster_for(row, chip, plan)
 
 
 def _target(context: Context, chip: Chip, cluster: Cluster, source: Source, row: Row) -> Target:
