@@ -52,7 +52,9 @@ class Plan(Record):
     )
     recompute_layers: Share = Field(1.0, description="share of the layers that are recomputed")
     sequence_parallel: Flag = Field(True, description="norms and residuals sharded over tp")
-    offload: Literal["none", "optimizer"] = Field("none", description="what lives in host memory")
+    offload: Literal["none", "optimizer", "activations"] = Field(
+        "none", description="what lives in host memory; activations: inputs of layers that are recomputed in full"
+    )
     overlap: Flag = Field(True, description="data-parallel traffic overlaps with compute")
     flash_attention: Flag = Field(True, description="fused attention that never writes its scores to memory")
     optimizer: Literal["adam", "sgd"] = "adam"

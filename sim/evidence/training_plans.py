@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..catalog.chips import Chip
 from ..catalog.clusters import Cluster, Tier
@@ -25,8 +25,11 @@ class Layout(NamedTuple):
     scale: float
 
 
-def layout_of(row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int, int] = (1, 1)) -> Layout:
-    """The plan of a row published in `year`; degrees count what software addresses. Raises Skip if they cannot be."""
+def layout_of(
+    row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int, int] = (1, 1), gradients: str = ""
+) -> Layout:
+    """The plan of a row published in `year`; degrees count what software addresses; `gradients` as in `Source`. Raises Skip
+    if they cannot be."""
     tp, pp, cp = row.count("TP") or unstated[0], row.count("PP") or unstated[1], row.count("CP") or 1
     ranks, seq_len = row.need("num_devices") * chip.ranks, row.need("seq_len")
     batch = row.count("global_batch")
@@ -39,7 +42,8 @@ def layout_of(row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int
     virtual = row.count("VPP") or 1
     virtual = virtual if pp > 1 and pp * virtual <= model.layers else 1
     passes = micro * dp * (pp if virtual > 1 else 1)
-    planned = passes if batch is None else max(1, round(batch / passes)) * passes
+    # without a stated batch, a pipeline that is filled
+    planned = micro * dp * pp if batch is None else max(1, round(batch / passes)) * passes
     lora = "lora" in (row.text("model") + row.text("id")).lower()
     plan = Plan(
         tp=tp,
@@ -53,11 +57,11 @@ def layout_of(row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int
         sharding=sharding_of(row, chip),
         shard_degree=_shard_degree(row, dp * cp),
         recompute=_recompute(row),
-        sequence_parallel=_sequence_parallel(row, year),
+        sequence_parallel=_sequence_parallel(row, chip, year),
         flash_attention=_flash(row, year),
         trainable="lora" if lora else "all",
         lora_rank=LORA_RANK if lora else 0,
-        dtypes=dtypes_of(row),
+        dtypes=dtypes_of(row, gradients),
     )
     rest = row.text("plan_rest")
     return Layout(with_rest(plan, rest, row.place) if rest else plan, 1.0 if batch is None else batch / planned)
@@ -108,11 +112,12 @@ def _shard_degree(row: Row, ranks: int) -> int | None:
     return degree if degree < ranks and ranks % degree == 0 else None
 
 
-def _sequence_parallel(row: Row, year: int) -> bool:
+def _sequence_parallel(row: Row, chip: Chip, year: int) -> bool:
+    """Unstated: since 2023; TPU programs shard residuals over all axes since GSPMD (Xu et al. 2021, section 5.2)."""
     text = row.text("sequence_parallel").lower()
     if text in ("yes", "true"):
         return True
-    return text == "" and year > UNFUSED_UNTIL
+    return text == "" and (year > UNFUSED_UNTIL or chip.family == "tpu")
 
 
 def _flash(row: Row, year: int) -> bool:
@@ -132,13 +137,15 @@ def _recompute(row: Row) -> str:
     return "full" if text.startswith("offload") else "auto"
 
 
-def dtypes_of(row: Row) -> Dtypes:
-    """Formats of a training row: `mxfp8`, `fp8(rowwise)` and the like multiply in fp8; what is unknown in bf16."""
+def dtypes_of(row: Row, gradients: str = "") -> Dtypes:
+    """Formats of a training row: `mxfp8`, `fp8(rowwise)` and the like multiply in fp8; what is unknown in bf16. Gradients of
+    fp16 runs, which scale their loss, are summed in 16 bits."""
     text = row.text("precision").lower()
+    summed: Literal["fp32", "bf16"] = "bf16" if "bf16" in (gradients, "bf16" * text.startswith("fp16")) else "fp32"
     for name, weights in (("fp4", "fp4"), ("fp8", "fp8"), ("int8", "int8"), ("fp16", "fp16"), ("fp32", "fp32")):
         if name in text and not text.startswith("bf16"):
-            return Dtypes(weights=weights)
-    return Dtypes(weights="bf16", optimizer="bf16" if "stochastic rounding" in text else "fp32")
+            return Dtypes(weights=weights, gradients=summed)
+    return Dtypes(weights="bf16", gradients=summed, optimizer="bf16" if "stochastic rounding" in text else "fp32")
 
 
 def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:

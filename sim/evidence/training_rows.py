@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,12 +17,12 @@ from ..errors import UnknownFigure
 from ..lowering import Step, check, kernels, model_flops
 from ..lowering.kinds import KIND_IDS, PHASE_IDS
 from ..training import Priced, price
-from ..training.memory import memory_parts, settled
+from ..training.memory import footprint, held_bytes, settled, usable_bytes
 from .context import Context
 from .predictions import Answer, Predictions, Progress, answered, collect
 from .row_models import model_of
 from .tables import Row, Table
-from .training_plans import cluster_for, layout_of, unstated_degrees
+from .training_plans import Layout, cluster_for, layout_of, unstated_degrees
 from .training_sources import Source, source_of
 
 THIS_YEAR = 2026  # of rows that state none and whose source is not listed: current software
@@ -71,18 +72,25 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     model = models.setdefault(model, model)  # equal models are one object, so that their rows are priced together
     chip = context.chip(row.text("device"))
     devices, seq_len = row.need("num_devices"), row.need("seq_len")
-    source = source_of(row.text("source"), row.text("notes"))
+    source = source_of(row.text("source"), f"{row.text('id')} {row.text('notes')}")
     year = row.count("year") or int(source.year or THIS_YEAR)
-    degrees = unstated_degrees(row, chip)
-    for unstated in degrees:  # the least one that fits, where a row states no layout
-        layout = layout_of(row, model, chip, year, unstated)
+    for layout in _layouts(row, model, chip, year, source.gradients):
         check(model, layout.plan, training=True)
         target = _target(context, chip, _cluster(context, row, chip, layout.plan), source, row)
         plan = settled(model, layout.plan, target, float(seq_len))
-        held = sum(memory_parts(model, plan, target, float(seq_len)).values()) if len(degrees) > 1 else 0.0
-        if held <= chip.memory.capacity_bytes:
+        if held_bytes(footprint(model, [plan], target, float(seq_len)), target)[0] <= usable_bytes(target):
             break
     return Case(model, target, plan, layout.scale, source, devices, seq_len)
+
+
+def _layouts(row: Row, model: Model, chip: Chip, year: int, gradients: str) -> Iterator[Layout]:
+    """What a row may have run, least first: the degrees that it does not state, then sharded weights if it does not state how
+    it shards."""
+    for unstated in unstated_degrees(row, chip):
+        layout = layout_of(row, model, chip, year, unstated, gradients)
+        yield layout
+    if not row.text("sharding") or "assumed default" in row.text("notes"):
+        yield layout._replace(plan=layout.plan.with_(sharding="zero3"))
 
 
 def _cluster(context: Context, row: Row, chip: Chip, plan: Plan) -> Cluster:
@@ -126,7 +134,7 @@ def _answer(case: Case, priced: Priced, index: int) -> Answer:
         BASES[int(priced.basis[index])],
         float(priced.low_s[index]) / step,
         float(priced.high_s[index]) / step,
-        fits=held <= chip.memory.capacity_bytes,
+        fits=held <= usable_bytes(case.target),
     )
 
 

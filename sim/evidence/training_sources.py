@@ -17,7 +17,7 @@ _FILE = Path("workloads") / "measured" / "training_sources.csv"
 class Source(NamedTuple):
     """attention: `full` or `causal`; counts: `model` FLOPs or `hardware` (a recompute pass included); peak: MFU is over the
     `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family;
-    year: of publication, for rows that do not give it."""
+    year: of publication, for rows that do not give it; gradients: format they are summed in, "" = fp32 unless the row is fp16."""
 
     source: str
     notes_pattern: str
@@ -26,9 +26,10 @@ class Source(NamedTuple):
     counts: str
     peak: str
     year: str
+    gradients: str
 
 
-_UNKNOWN = Source("", "", "", "full", "model", "bf16", "")
+_UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "")
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +43,7 @@ def _sources() -> tuple[Source, ...]:
 
 
 def source_of(tag: str, notes: str) -> Source:
-    """The first entry of a source whose pattern (a software version) occurs in the notes; model FLOPs in full if there is none."""
+    """The first entry of a source whose pattern (a software version, a row) occurs in the notes; else model FLOPs in full."""
     for entry in _sources():
         if entry.source == tag and re.search(entry.notes_pattern, notes):
             return entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +12,41 @@ from numpy.typing import NDArray
 from ..catalog.models import Attention, Block, Dense, LatentAttention, LinearAttention, Model, Moe
 from ..catalog.plans import Plan
 from .kernels import ELEMENT_BYTES, stored_bytes
-from .sharding import SCHEDULES, SHARDING, Column, Columns, columns
+from .sharding import RECOMPUTE, SCHEDULES, SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
 ACTIVATION_BYTES = 2.0
+
+
+class Software(NamedTuple):
+    """How a stack keeps what a training step needs; facts of the program, the same for every plan and model.
+
+    weight_copies: bytes a parameter that is multiplied with beside the fp32 master copy: 1 = those of its format, 0 = a cast
+    that the compiler makes where it is needed (XLA); gradient_copy_bytes: 16-bit gradients that stay beside fp32 sums
+    (DeepSpeed's BF16 optimizer); logits_bytes: an element of the logits while the loss is taken; gather_unit: share of a
+    layer that one ZeRO-3 gather holds whole; output_copies: 1 where a stage keeps what it sent on until its gradient returns
+    (DeepSpeed's pipeline; Megatron-LM frees it).
+    """
+
+    weight_copies: float = 1.0
+    gradient_copy_bytes: float = 0.0
+    logits_bytes: float = 6.0
+    gather_unit: float = 1.0
+    output_copies: float = 0.0
+
+
+PLAIN = Software()
 
 
 @dataclass(frozen=True)
 class Footprint:
     """Bytes of one rank of the stage that holds most, float64[n]; `stage` says which that is.
 
-    kv_per_token: KV cache of one token of one sequence (all layers of a stage); state: what a sequence holds whatever its
-    length (linear attention); both 0 in training.
+    activations: what all micro-batches in flight keep for their backward pass; workspace: what one pass needs for a moment
+    (logits, a layer that is recomputed and its gradients); buffers: layers that ZeRO-3 gathered and their gradients whole;
+    communicators: how many groups a rank talks in, one for each degree, a pipeline's two, and all ranks; sharded: 1
+    where data-parallel ranks share states out, else 0; kv_per_token: KV cache of one token of one sequence (all
+    layers of a stage); state: what a sequence holds whatever its length (linear attention); both 0 in training.
     """
 
     weights: Column
@@ -30,6 +54,9 @@ class Footprint:
     optimizer: Column
     activations: Column
     workspace: Column
+    buffers: Column
+    communicators: Column
+    sharded: Column
     kv_per_token: Column
     state: Column
     stage: NDArray[np.int32]
@@ -37,42 +64,40 @@ class Footprint:
     @property
     def total(self) -> Column:
         """Everything that does not grow with running sequences."""
-        return self.weights + self.gradients + self.optimizer + self.activations + self.workspace
+        return self.weights + self.gradients + self.optimizer + self.activations + self.workspace + self.buffers
 
     def parts(self, plan: int = 0) -> dict[str, float]:
         """The parts of one plan by name."""
-        names = ("weights", "gradients", "optimizer", "activations", "workspace")
+        names = ("weights", "gradients", "optimizer", "activations", "workspace", "buffers")
         return {name: float(getattr(self, name)[plan]) for name in names}
 
 
-def training_footprint(model: Model, plans: Sequence[Plan] | Columns, seq_len: float) -> Footprint:
-    """Memory of one optimizer step at its peak under 1F1B: the first stage, with most micro-batches in flight, or the last,
-    with the logits. Activations by tensor as Korthikanti et al. (2022) count them, without dropout masks."""
+def training_footprint(
+    model: Model, plans: Sequence[Plan] | Columns, seq_len: float, software: Software = PLAIN
+) -> Footprint:
+    """Memory of one optimizer step at its peak: of the first stage, with most micro-batches in flight, the second, which may
+    hold a layer more, or the last, with the logits. Activations by tensor as Korthikanti et al. (2022) count them, states as
+    Rajbhandari et al. (2020) do."""
     c = columns(model, plans, True)
     held = weights(model, c)
-    first = _training_stage(model, c, held, seq_len, last=False)
-    last = _training_stage(model, c, held, seq_len, last=True)
-    binds = (sum(last) > sum(first)) & (c.pp > 1)
-    chosen = [np.where(binds, b, a) for a, b in zip(first, last, strict=True)]
+    stages = np.stack([np.zeros(c.n), np.minimum(1.0, c.pp - 1.0), c.pp - 1.0])
+    each = np.stack([np.stack(_stage(model, c, held, seq_len, stage, software)) for stage in stages])
+    fullest = np.argmax(each.sum(axis=1), axis=0)  # the first of equals
+    rows = np.arange(c.n)
+    groups = sum(((ways > 1) * 1.0 for ways in (c.tp, c.cp, c.ep, c.dp)), 2.0 * (c.pp > 1))
+    groups, sharded = groups + (groups > 1), (c.sharding > SHARDING["none"]) & (c.dp * c.cp > 1)
     zero = np.zeros(c.n)
-    held_bytes, gradients, optimizer, activations, workspace = chosen
-    stage = np.where(binds, c.pp - 1, 0).astype(np.int32)
-    return Footprint(held_bytes, gradients, optimizer, activations, workspace, zero, zero, stage)
+    stage = stages[fullest, rows].astype(np.int32)
+    held_bytes, gradients, optimizer, activations, workspace, buffers = each[fullest, :, rows].T
+    step = (held_bytes, gradients, optimizer, activations, workspace, buffers)
+    return Footprint(*step, np.asarray(groups), np.asarray(sharded * 1.0), zero, zero, stage)
 
 
-def _training_stage(model: Model, c: Columns, held: Weights, seq_len: float, last: bool) -> list[Column]:
-    """[weights, gradients, optimizer, activations, workspace] of the first or last stage."""
-    layers = model.layers / c.pp
-    layers = np.floor(layers) if last else np.ceil(layers)
-    share = np.where(c.pp > 1, layers / model.layers, 1.0)
-    dense = sum((b.layers * d for b, d in zip(model.blocks, held.dense, strict=True)), np.zeros(c.n)) * share
-    experts = sum((b.layers * e for b, e in zip(model.blocks, held.experts, strict=True)), np.zeros(c.n)) * share
-    both = held.embedding + held.head
-    dual = c.schedule == SCHEDULES["dualpipe"]  # a stage holds its layers and those of its mirror image
-    dense, experts = dense * (1.0 + dual), experts * (1.0 + dual)
-    one = held.head if last else held.embedding
-    folded = np.where(last, 0.0, both)
-    dense = dense + np.where((c.pp == 1) | dual, both, np.where(c.folded, folded, one))
+def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Column, software: Software) -> list[Column]:
+    """[weights, gradients, optimizer, activations, workspace, buffers] of one stage."""
+    first, last = stage == 0, stage == c.pp - 1
+    layers = _layers(model, c, stage)
+    dense, experts = _stage_parameters(c, held, layers, (first, last))
     expert_ways = np.maximum(1.0, c.dp * c.cp * c.tp / (c.ep * c.expert_tp))
 
     def spread(level: str, each_dense: Column, each_experts: Column) -> Column:
@@ -83,57 +108,107 @@ def _training_stage(model: Model, c: Columns, held: Weights, seq_len: float, las
         return np.asarray(each_dense / ways[0] + each_experts / ways[1])
 
     copies = c.parameter_bytes + np.where(ELEMENT_BYTES[c.linear_in] < 2.0, ELEMENT_BYTES[c.linear_in], 0.0)
+    copies = np.where(c.frozen, copies, copies * software.weight_copies)
+    gradient = c.gradient_bytes + np.where(c.gradient_bytes > 2.0, software.gradient_copy_bytes, 0.0)
     optimizer = c.optimizer_bytes * spread("zero1", held.trained(c, dense), held.trained(c, experts))
-    per_layer = layer_activations(model, c, seq_len)
-    flight = _in_flight(c, last)
-    workspace = _workspace(model, c, held, seq_len, last) + np.where(c.recompute == 2, per_layer[0], 0.0)
+    kept, moment = _activations(model, c, seq_len, layers)
+    sent = software.output_copies * _boundary(model, c, seq_len)
+    head = (c.pp == 1) | np.where(c.folded, first, last) | (c.schedule == SCHEDULES["dualpipe"])
     return [
         copies * spread("zero3", dense, experts),
-        c.gradient_bytes * spread("zero2", held.trained(c, dense), held.trained(c, experts)),
+        gradient * spread("zero2", held.trained(c, dense), held.trained(c, experts)),
         np.where(c.offload, 0.0, optimizer),
-        per_layer[1] * layers * flight,
-        workspace,
+        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage),
+        np.maximum(_logits(model, c, seq_len, head) * software.logits_bytes, moment),
+        _gathered(c, held, software),
     ]
 
 
-def _in_flight(c: Columns, last: bool) -> Column:
+def _layers(model: Model, c: Columns, stage: Column) -> list[Column]:
+    """Layers of each block on a stage, as `layers_on_stages` places them: the first stages larger, but where two layers miss
+    for even stages, the two ends, which hold the embedding and the head, go without. A stage of several chunks holds layers
+    of all depths: of each block its share."""
+    total = model.layers
+    base = np.floor(total / c.pp)
+    rest = total - base * c.pp
+    skipped = (rest == c.pp - 2) & (c.pp > 2)
+    before, after = (base * k + np.clip(k - skipped, 0.0, rest) for k in (stage, stage + 1.0))
+    spread = (c.virtual_stages > 1) | (c.schedule > SCHEDULES["zb-h1"])
+    out, edge = [], 0.0
+    for block in model.blocks:
+        inside = np.minimum(after, edge + block.layers) - np.maximum(before, edge)
+        edge += block.layers
+        out.append(np.where(spread, (after - before) * block.layers / total, np.maximum(inside, 0.0)))
+    return out
+
+
+def _stage_parameters(
+    c: Columns, held: Weights, layers: list[Column], at: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> tuple[Column, Column]:
+    """(dense, expert) parameters of a stage with so many layers of each block; at: is it the first, the last stage?"""
+    first, last = at
+    dense = sum((n * d for n, d in zip(layers, held.dense, strict=True)), np.zeros(c.n))
+    experts = sum((n * e for n, e in zip(layers, held.experts, strict=True)), np.zeros(c.n))
+    both = held.embedding + held.head
+    dual = c.schedule == SCHEDULES["dualpipe"]  # a stage holds its layers and those of its mirror image
+    dense, experts = dense * (1.0 + dual), experts * (1.0 + dual)
+    folded = np.where(first, both, 0.0)
+    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head, 0.0)
+    return dense + np.where(dual & (first | last), both, np.where(c.folded, folded, ends)), experts
+
+
+def _in_flight(c: Columns, stage: Column) -> Column:
     """Micro-batches whose activations a stage holds, of all its layers: 1F1B p on the first and 1 on the last, more when
-    interleaved; the other schedules the same on all (engine/pipeline_blocks.py)."""
-    interleaved = c.pp + (c.pp - 1.0) / c.virtual_stages
-    plain = np.where(c.virtual_stages > 1, interleaved, c.pp)
-    wanted = [np.ones(c.n) if last else plain, c.micro_batches, c.pp, c.pp, c.pp / 2 + 1, c.pp / 3 + 2, c.pp + 1]
+    interleaved (Korthikanti et al. 2022, section 4.2.3); the other schedules the same on all (engine/pipeline_blocks.py)."""
+    left = c.pp - stage
+    interleaved = left + (c.pp - 1.0) / c.virtual_stages
+    plain = np.where((c.virtual_stages > 1) & (c.pp > 1), interleaved, left)
+    wanted = [plain, c.micro_batches, c.pp, c.pp, c.pp / 2 + 1, c.pp / 3 + 2, c.pp + 1]
     # dualpipe's p + 1 are of one copy's layers each; `layers` counts one copy
     return np.asarray(np.minimum(np.choose(c.schedule, wanted), c.micro_batches))
 
 
-def _workspace(model: Model, c: Columns, held: Weights, seq_len: float, last: bool) -> Column:
-    """Logits in fp32 with their gradient in 16 bits where the head lives; two gathered layers under ZeRO-3."""
-    tokens = c.micro_batch * seq_len / c.cp
-    head = (
-        (c.pp == 1) | np.where(c.folded, not last, last) | (c.schedule == SCHEDULES["dualpipe"])
-        if model.head == "tokens" and model.vocab
-        else np.zeros(c.n, dtype=bool)
-    )
-    logits = np.where(head, 6.0 * tokens * model.vocab / c.tp, 0.0)
-    largest = np.max([d + e for d, e in zip(held.dense, held.experts, strict=True)], axis=0)
-    gathered = np.where((c.sharding == SHARDING["zero3"]) & (c.shard > 1), 2.0 * c.parameter_bytes * largest, 0.0)
-    return np.asarray(logits + gathered)
+def _boundary(model: Model, c: Columns, seq_len: float) -> Column:
+    """Bytes of a micro-batch between two layers."""
+    return ACTIVATION_BYTES * model.hidden * c.micro_batch * seq_len / c.cp / np.where(c.sequence_parallel, c.tp, 1.0)
 
 
-def layer_activations(model: Model, c: Columns, seq_len: float) -> tuple[Column, Column]:
-    """(whole, kept): bytes that one micro-batch leaves in an average layer for the backward pass, before recomputation and
-    after it."""
+def _logits(model: Model, c: Columns, seq_len: float, head: NDArray[np.bool_]) -> Column:
+    """Elements of the logits of a micro-batch on a rank that holds the head."""
+    vocab = model.vocab if model.head == "tokens" else 0
+    return np.where(head, c.micro_batch * seq_len / c.cp * vocab / c.tp, 0.0)
+
+
+def _gathered(c: Columns, held: Weights, software: Software) -> Column:
+    """ZeRO-3: the weights in use and those prefetched, whole, and the gradients of the former before they are scattered."""
+    layers = np.max([d + e for d, e in zip(held.dense, held.experts, strict=True)], axis=0)
+    each = 2.0 * c.parameter_bytes + np.where(c.frozen, 0.0, c.parameter_bytes)
+    return np.where((c.sharding == SHARDING["zero3"]) & (c.shard > 1), software.gather_unit * each * layers, 0.0)
+
+
+def _activations(model: Model, c: Columns, seq_len: float, layers: list[Column]) -> tuple[Column, Column]:
+    """(kept, moment): bytes that one micro-batch leaves in these layers of each block for its backward pass, and bytes that
+    this pass needs while it runs through the widest of them: what is recomputed, and gradients of its input and its widest
+    tensor. Of inputs that went to the host, those of the layer in use and of the next one are on the device.
+
+    Selective recomputation drops the scores of unfused attention (Korthikanti et al.); with a fused kernel there are none,
+    and it drops what costs no product: norms, activation functions, the up-projections of latent attention.
+    """
     tokens = c.micro_batch * seq_len / c.cp
-    whole, kept = np.zeros(c.n), np.zeros(c.n)
-    for block in model.blocks:
-        inputs = np.where(c.sequence_parallel, tokens / c.tp, tokens) * ACTIVATION_BYTES * model.hidden
+    kept, moment, inputs = np.zeros(c.n), np.zeros(c.n), _boundary(model, c, seq_len)
+    share, full = c.recompute_share, c.recompute == RECOMPUTE["full"]
+    for block, count in zip(model.blocks, layers, strict=True):
         scores = _scores(c, block, seq_len)
-        layer = _mixer_activations(c, block, tokens, inputs) + _ffn_activations(model, c, block, tokens, inputs)
-        selective = layer + np.where(c.recompute == 1, 1.0 - c.recompute_share, 1.0) * scores
-        full = c.recompute_share * inputs + (1.0 - c.recompute_share) * (layer + scores)
-        whole = whole + block.layers * (layer + scores)
-        kept = kept + block.layers * np.where(c.recompute == 2, full, selective)
-    return whole / model.layers, kept / model.layers
+        layer = scores + np.where(c.flash, 0.0, inputs * _dropouts(block) / 2.0)  # masks of one byte
+        less, widest = scores, np.zeros(c.n)
+        for part in (_mixer_activations(c, block, tokens, inputs), _ffn_activations(model, c, block, tokens, inputs)):
+            layer, less = layer + part[0], less + np.where(c.flash, part[1], 0.0)
+            widest = np.maximum(widest, inputs + part[2])
+        dropped = np.where(full, layer - inputs, np.where(c.recompute == RECOMPUTE["selective"], less, 0.0))
+        kept = kept + count * (layer - share * dropped)
+        moment = np.maximum(moment, np.where(count > 0, np.where(share > 0, dropped, 0.0) + widest, 0.0))
+    moved = c.offload_inputs & full
+    return np.where(moved, np.minimum(kept, 2.0 * inputs + (1.0 - share) * kept), kept), moment
 
 
 def _scores(c: Columns, block: Block, seq_len: float) -> Column:
@@ -142,35 +217,55 @@ def _scores(c: Columns, block: Block, seq_len: float) -> Column:
     return np.where(c.flash, 0.0, 5.0 * c.micro_batch * heads / c.tp * seq_len * seq_len / c.cp)
 
 
-def _mixer_activations(c: Columns, block: Block, tokens: Column, inputs: Column) -> Column:
-    mixer = block.mixer
+def _dropouts(block: Block) -> int:
+    """Residual additions that dropped elements at random, when attention was not yet fused."""
+    return (block.mixer is not None) + (block.ffn is not None)
+
+
+def _product_bytes(c: Columns) -> Column:
+    """Bytes of an input of a product that is kept for the gradient of its weights: in the format it was multiplied in."""
+    return np.where(ELEMENT_BYTES[c.linear_in] < 2.0, 1.0, ACTIVATION_BYTES)
+
+
+Tensors = tuple[Column, Column, Column]
+
+
+def _mixer_activations(c: Columns, block: Block, tokens: Column, inputs: Column) -> Tensors:
+    """(bytes of the tensors that a mixer keeps, of those without products before them, of the widest one)"""
+    mixer, low_rank = block.mixer, np.zeros(c.n)
+    normed = inputs * _product_bytes(c) / ACTIVATION_BYTES
     if isinstance(mixer, Attention):
-        values = (2 * mixer.heads + 2 * mixer.kv_heads) * mixer.head_dim
+        values, cheap = (2 * mixer.heads + 2 * mixer.kv_heads) * mixer.head_dim, 0
     elif isinstance(mixer, LatentAttention):
         score = mixer.nope_dim + mixer.rope_dim
-        values = mixer.heads * (2 * score + 2 * mixer.value_dim)
+        values, cheap = mixer.heads * (2 * score + 2 * mixer.value_dim), mixer.heads * (2 * score + mixer.value_dim)
         low_rank = ACTIVATION_BYTES * tokens * ((mixer.query_rank or 0) + mixer.kv_rank + mixer.rope_dim)
-        return 2.0 * inputs + ACTIVATION_BYTES * tokens * values / c.tp + low_rank
     elif isinstance(mixer, LinearAttention):
-        values = 2 * mixer.key_heads * mixer.key_dim + 3 * mixer.value_heads * mixer.value_dim
+        values, cheap = 2 * mixer.key_heads * mixer.key_dim + 3 * mixer.value_heads * mixer.value_dim, 0
     else:
-        return np.zeros(c.n)
-    return 2.0 * inputs + ACTIVATION_BYTES * tokens * values / c.tp
+        return np.zeros(c.n), np.zeros(c.n), np.zeros(c.n)
+    each = ACTIVATION_BYTES * tokens / c.tp
+    return inputs + normed + each * values + low_rank, normed + each * cheap, each * values
 
 
-def _ffn_activations(model: Model, c: Columns, block: Block, tokens: Column, inputs: Column) -> Column:
-    ffn = block.ffn
+def _ffn_activations(model: Model, c: Columns, block: Block, tokens: Column, inputs: Column) -> Tensors:
+    """As `_mixer_activations`: inputs before and after the norm, what the activation function reads and what it gives."""
+    ffn, product = block.ffn, _product_bytes(c)
+    normed = inputs * product / ACTIVATION_BYTES
+    each = ACTIVATION_BYTES * tokens / c.tp
     if isinstance(ffn, Dense):
-        return 2.0 * inputs + (3.0 if ffn.gated else 2.0) * ACTIVATION_BYTES * tokens * ffn.width / c.tp
+        read = (2.0 if ffn.gated else 1.0) * each * ffn.width
+        given = product * tokens / c.tp * ffn.width
+        return inputs + normed + read + given, normed + given, read
     if isinstance(ffn, Moe):
         own = tokens * c.expert_tp / c.tp
-        rows, wide = own * ffn.topk, 3.0 if ffn.gated else 2.0
-        routed = (
-            ACTIVATION_BYTES * rows * (2.0 * model.hidden + wide * ffn.width / c.expert_tp) + 8.0 * own * ffn.experts
-        )
-        beside = wide * ACTIVATION_BYTES * tokens * (ffn.shared_width + ffn.dense_width) / c.tp
-        return 2.0 * inputs + routed + beside
-    return inputs
+        rows, wide = own * ffn.topk, 2.0 if ffn.gated else 1.0
+        read = ACTIVATION_BYTES * rows * wide * ffn.width / c.expert_tp
+        given, returned = product * rows * ffn.width / c.expert_tp, ACTIVATION_BYTES * rows * model.hidden
+        beside = (wide * each + product * tokens / c.tp) * (ffn.shared_width + ffn.dense_width)
+        routed = product * rows * model.hidden + returned + read + given + 8.0 * own * ffn.experts
+        return inputs + normed + routed + beside, normed + given + returned, read + returned
+    return inputs, np.zeros(c.n), inputs
 
 
 def serving_footprint(model: Model, plans: Sequence[Plan], batched_tokens: float) -> Footprint:
@@ -187,7 +282,8 @@ def serving_footprint(model: Model, plans: Sequence[Plan], batched_tokens: float
     workspace = ACTIVATION_BYTES * batched_tokens * (4.0 * model.hidden + 3.0 * widest / c.tp) / c.attention_dp
     kv, state = _kv(model, c)
     stages = np.maximum(1.0, c.pp)
-    return Footprint(stored, zero, zero, zero, workspace, kv / stages, state / stages, np.zeros(c.n, dtype=np.int32))
+    beside = (zero, zero, zero, workspace, zero, zero, zero)
+    return Footprint(stored, *beside, kv / stages, state / stages, np.zeros(c.n, dtype=np.int32))
 
 
 def _attention_share(model: Model) -> float:

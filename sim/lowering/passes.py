@@ -252,10 +252,12 @@ def _once(c: Columns, held: Weights) -> Kernels:
 
 def layers_on_stages(model: Model, stages: int, chunks: int = 1) -> NDArray[np.float64]:
     """Layers of each block on each stage [stages * chunks, blocks], in depth order: as even as possible, the first ones
-    larger. Chunk j of stage i is virtual stage j * stages + i."""
+    larger; where two layers miss for even stages, the ends, which hold the embedding and the head, have one less each.
+    Chunk j of stage i is virtual stage j * stages + i."""
     total, slots = model.layers, stages * chunks
     base, rest = divmod(total, slots)
-    bounds = np.cumsum([0] + [base + (slot < rest) for slot in range(slots)])
+    begin = 1 if slots > 2 and rest == slots - 2 else 0
+    bounds = np.cumsum([0] + [base + (begin <= slot < begin + rest) for slot in range(slots)])
     edges = np.cumsum([0] + [block.layers for block in model.blocks])
     low = np.maximum(bounds[:-1, None], edges[None, :-1])
     high = np.minimum(bounds[1:, None], edges[None, 1:])

@@ -55,6 +55,7 @@ class Columns:
     recompute_share: Column
     sharding: NDArray[np.int16]
     offload: NDArray[np.bool_]
+    offload_inputs: NDArray[np.bool_]
     overlap: NDArray[np.bool_]
     global_batch: Column
     lora_rank: Column
@@ -166,6 +167,7 @@ def _choices(plans: Sequence[Plan]) -> dict[str, Any]:
         "recompute_share": _numbers(plan.recompute_layers for plan in plans),
         "sharding": np.array([SHARDING[plan.sharding] for plan in plans], dtype=np.int16),
         "offload": np.array([plan.offload == "optimizer" for plan in plans]),
+        "offload_inputs": np.array([plan.offload == "activations" for plan in plans]),
         "overlap": np.array([plan.overlap for plan in plans]),
         "frozen": np.array([plan.trainable == "lora" for plan in plans]),
         "gradient_bytes": _numbers(_STATE_BYTES[plan.dtypes.gradients] for plan in plans),

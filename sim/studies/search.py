@@ -13,9 +13,9 @@ from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..errors import Infeasible
-from ..lowering.footprint import training_footprint
 from ..lowering.kinds import PARTS
-from ..training.pricing import Priced, held_bytes, price, quick
+from ..training.memory import footprint, held_bytes, usable_bytes
+from ..training.pricing import Priced, price, quick
 from ..units import text
 from .space import FREE, Space, space
 
@@ -78,11 +78,11 @@ def search(question: Question, progress: Progress | None = None) -> Found:
     c = found.plans
     held = np.concatenate(
         [
-            held_bytes(training_footprint(model, c.take(part), question.seq_len), question.target)
+            held_bytes(footprint(model, c.take(part), question.target, question.seq_len), question.target)
             for part in np.array_split(np.arange(c.n), -(-c.n // CHUNK))
         ]
     )
-    capacity = chip.memory.capacity_bytes
+    capacity = usable_bytes(question.target)
     fits = np.flatnonzero(held <= capacity)
     if not fits.size:
         least = int(np.argmin(held))
@@ -148,7 +148,7 @@ def binds(found: Found, priced: Priced) -> str:
     """One line: where the winner's time goes, and how near its memory is to the limit."""
     shares = priced.parts[0].sum(axis=1) / float(priced.step_s[0])
     largest = [PARTS[i].replace("_", " ") + f" {shares[i]:.0%}" for i in np.argsort(-shares)[:3]]
-    capacity = found.question.target.chip.memory.capacity_bytes
+    capacity = usable_bytes(found.question.target)
     used = float(found.memory_bytes[0]) / capacity
     kept = found.pruned / found.legal
     return f"{', '.join(largest)}; memory {used:.0%} full, and {kept:.0%} of the legal plans do not fit"

@@ -20,7 +20,6 @@ FREE = (
     *("tp", "pp", "cp", "ep", "micro_batch", "virtual_stages", "schedule", "sharding", "recompute"),
     *("sequence_parallel", "offload"),
 )
-_OFFLOAD = ("none", "optimizer")
 
 
 class Layout(NamedTuple):
@@ -53,7 +52,8 @@ class Space(NamedTuple):
             values[name] = next(key for key, value in ids.items() if value == getattr(c, name)[index])
         values["recompute"] = ("none", "selective", "full")[int(c.recompute[index])]
         values["sequence_parallel"] = bool(c.sequence_parallel[index])
-        values["offload"] = _OFFLOAD[int(c.offload[index])]
+        inputs = "activations" if c.offload_inputs[index] else "none"
+        values["offload"] = "optimizer" if c.offload[index] else inputs
         return self.base.with_(**values)
 
 
@@ -103,6 +103,7 @@ def _crossed(model: Model, base: Plan, layouts: list[Layout], fixed: frozenset[s
         recompute=chosen[:, which["recompute"]].astype(np.int16),
         sequence_parallel=(chosen[:, which["sequence_parallel"]] > 0) & (tp > 1),
         offload=chosen[:, which["offload"]] > 0,
+        offload_inputs=template.offload_inputs & (chosen[:, which["offload"]] == 0),
     )
 
 
@@ -129,7 +130,7 @@ def _options(base: Plan, fixed: frozenset[str]) -> tuple[NDArray[np.int64], dict
         "sharding": [SHARDING[base.sharding]] if "sharding" in fixed else list(SHARDING.values()),
         "recompute": [RECOMPUTE[recompute]] if "recompute" in fixed else [0, 1, 2],
         "sequence_parallel": [int(base.sequence_parallel)] if "sequence_parallel" in fixed else [1, 0],
-        "offload": [_OFFLOAD.index(base.offload)] if "offload" in fixed else [0, 1],
+        "offload": [int(base.offload == "optimizer")] if "offload" in fixed else [0, 1],
     }
     grid = np.array(np.meshgrid(*axes.values(), indexing="ij")).reshape(len(axes), -1).T
     return grid, {name: index for index, name in enumerate(axes)}

@@ -1,39 +1,79 @@
-"""Memory of a training chip by part. Needs no Numba."""
+"""Memory of a training chip by part, and whether it fits. Needs no Numba."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
-from ..lowering.footprint import training_footprint
+from ..lowering.footprint import PLAIN, Footprint, training_footprint
+from ..lowering.sharding import Column, Columns
 
-FRAMEWORK_FACTOR, FRAGMENTATION_FACTOR = "framework_bytes", "fragmentation"
+USABLE_SHARE = 0.989
+"""What the driver leaves of a chip's memory: PyTorch reports 79.15 GiB of an A100 with 80 GiB, 31.75 of a V100 with 32."""
+
+
+def footprint(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len: float) -> Footprint:
+    """What one rank must hold of every plan, as the target's software keeps it."""
+    factors = target.stack.factors
+    given = {name: value for name in PLAIN._fields if (value := factors.get(name)) is not None}
+    return training_footprint(model, plans, seq_len, PLAIN._replace(**given))
+
+
+def held_bytes(memory: Footprint, target: Target) -> Column:
+    """Bytes of a chip at its fullest stage, with what the stack adds [n]."""
+    fragmentation, framework = _added(memory, target)
+    return (memory.total + fragmentation + framework) * target.chip.ranks
+
+
+def _added(memory: Footprint, target: Target) -> tuple[Column, Column]:
+    """(fragmentation, framework) of a rank [n]: a share of what comes and goes in a step that the allocator cannot use again;
+    the context of the driver with its loaded kernels, buffers of each communicator, and flat buckets of a distributed
+    optimizer."""
+    factors = target.stack.factors
+    moving = memory.activations + memory.workspace + memory.buffers
+    framework = factors.get("context_bytes", 0.0) + factors.get("communicator_bytes", 0.0) * memory.communicators
+    return moving * factors.get("fragmentation", 0.0), framework + factors.get("bucket_bytes", 0.0) * memory.sharded
+
+
+def usable_bytes(target: Target) -> float:
+    """Bytes of a chip that programs may use."""
+    return target.chip.memory.capacity_bytes * USABLE_SHARE
+
+
+def fullest_stage(model: Model, plan: Plan, target: Target, seq_len: float) -> int:
+    """The pipeline stage that holds most."""
+    return int(footprint(model, [plan], target, seq_len).stage[0])
 
 
 def memory_parts(model: Model, plan: Plan, target: Target, seq_len: float) -> dict[str, float]:
     """Bytes of one chip by part, at its fullest stage: closed forms, and what the stack adds to them."""
-    parts = training_footprint(model, [plan], seq_len).parts()
-    factors, ranks = target.stack.factors, target.chip.ranks
-    fragmentation = sum(parts.values()) * (factors.get(FRAGMENTATION_FACTOR, 1.0) - 1.0)
-    extra = {"fragmentation": fragmentation, "framework": factors.get(FRAMEWORK_FACTOR, 0.0)}
-    return {name: value * ranks for name, value in {**parts, **extra}.items() if value}
+    memory = footprint(model, [plan], target, seq_len)
+    fragmentation, framework = _added(memory, target)
+    parts = {**memory.parts(), "fragmentation": float(fragmentation[0]), "framework": float(framework[0])}
+    return {name: value * target.chip.ranks for name, value in parts.items() if value}
 
 
 def settled(model: Model, plan: Plan, target: Target, seq_len: float) -> Plan:
-    """The plan with recompute = auto replaced by what memory asks for: none, or full for the least share of the layers.
+    """The plan with recompute = auto replaced by what memory asks for: none, or full for the least share of the layers; where
+    all is not enough and the software can (factor `offloads_inputs`), with the layers' inputs in host memory.
 
     Activations fall in proportion to the share; one layer's are held while it is recomputed.
     """
     if plan.recompute != "auto":
         return plan
-    none = plan.with_(recompute="none")
-    spare = target.chip.memory.capacity_bytes - sum(memory_parts(model, none, target, seq_len).values())
-    if spare >= 0:
+
+    def needed(candidate: Plan) -> float:
+        return float(held_bytes(footprint(model, [candidate], target, seq_len), target)[0])
+
+    none, full = plan.with_(recompute="none"), plan.with_(recompute="full")
+    usable = usable_bytes(target)
+    if needed(none) <= usable:
         return none
-    nothing = memory_parts(model, plan.with_(recompute="full", recompute_layers=0.0), target, seq_len)
-    everything = memory_parts(model, plan.with_(recompute="full"), target, seq_len)
-    before, after = sum(nothing.values()), sum(everything.values())
-    capacity = target.chip.memory.capacity_bytes
-    share = 1.0 if before <= after else min(1.0, max(0.0, (before - capacity) / (before - after)))
+    before, after = needed(full.with_(recompute_layers=1e-9)), needed(full)
+    if after > usable and plan.offload == "none" and target.stack.factors.get("offloads_inputs"):
+        return full.with_(offload="activations")
+    share = 1.0 if before <= after else min(1.0, max(0.0, (before - usable) / (before - after)))
     layers = -(-model.layers // plan.pp)
-    return plan.with_(recompute="full", recompute_layers=min(1.0, -(-share * layers // 1) / layers))
+    return full.with_(recompute_layers=min(1.0, -(-share * layers // 1) / layers))

@@ -18,13 +18,12 @@ from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..cost.machine import WAIT_W
-from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Footprint, Kernels, columns, units
-from ..lowering.footprint import training_footprint
+from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, columns, units
 from ..lowering.kinds import KIND_IDS, KINDS
 from ..lowering.passes import BETWEEN_COLUMNS, PASS_COLUMNS, between_units, pass_units
 from ..lowering.sharding import RECOMPUTE, Columns, Step
 from ..result import BASES
-from .memory import FRAGMENTATION_FACTOR, FRAMEWORK_FACTOR
+from .memory import footprint, held_bytes
 from .stages import DIRECTIONS, Stages, placed
 
 FloatArray = NDArray[np.float64]
@@ -70,7 +69,7 @@ def price(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len
     step = makespan + once
     parts = sums.parts(step)
     low, high = (step * _ratio(sums, spent, bound, alone) for bound in cost.interval(rows, machine, alone))
-    memory = training_footprint(model, c, seq_len)
+    memory = footprint(model, c, target, seq_len)
     return Priced(
         step_s=step,
         memory_bytes=held_bytes(memory, target),
@@ -81,13 +80,6 @@ def price(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len
         basis=_basis(rows, machine, spent, sums),
         stage=memory.stage,
     )
-
-
-def held_bytes(memory: Footprint, target: Target) -> FloatArray:
-    """Bytes of a chip at its fullest stage, with what the stack adds [n]."""
-    factors = target.stack.factors
-    held = memory.total * factors.get(FRAGMENTATION_FACTOR, 1.0) + factors.get(FRAMEWORK_FACTOR, 0.0)
-    return np.asarray(held * target.chip.ranks)
 
 
 class Quick(NamedTuple):
@@ -119,7 +111,7 @@ def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
     first, which = key.distinct(("tp", "dp", "cp", "pp", "virtual_stages", "schedule"))
     stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
     once = between.once.sum(axis=1)[of_between] + target.stack.step_host_s
-    return Quick(stages.makespans()[which] + once, held_bytes(training_footprint(model, c, seq_len), target))
+    return Quick(stages.makespans()[which] + once, held_bytes(footprint(model, c, target, seq_len), target))
 
 
 def exposure(rows: Kernels, c: Columns, target: Target) -> FloatArray:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sim.catalog.library import default_library
 from sim.catalog.plans import Dtypes, Plan
-from sim.lowering import parameters, serving_footprint, training_footprint
+from sim.lowering import layers_on_stages, parameters, serving_footprint, training_footprint
+from sim.lowering.footprint import PLAIN
 from tests.lowering.test_flops import gpt
 
 LIBRARY = default_library()
@@ -43,12 +44,98 @@ def test_each_level_of_zero_shards_one_part_more(sharding, shared):
 
 @given(tp=st.sampled_from([1, 2, 4, 8]), layers=st.integers(1, 24), unfused=st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_activations_are_those_of_korthikanti_et_al_without_dropout_masks(tp, layers, unfused):
+def test_activations_are_those_of_korthikanti_et_al_and_a_fused_kernel_has_neither_scores_nor_masks(
+    tp, layers, unfused
+):
     s, b, h, a = 2048, 2, 1024, 8
     model = gpt(layers, h, a)
     parts = of(model, s, tp=tp, micro_batch=b, global_batch=b, flash_attention=not unfused, sequence_parallel=True)
-    layer = s * b * h * (8 + 24) / tp + unfused * 5 * a * s**2 * b / tp
+    layer = s * b * h * (34 if unfused else 32) / tp + unfused * 5 * a * s**2 * b / tp
     assert parts["activations"] == pytest.approx(layers * layer)
+
+
+def test_selective_recomputation_drops_the_scores_of_unfused_attention():
+    s, h, a = 2048, 1024, 8
+    parts = of(gpt(12, h, a), s, recompute="selective", flash_attention=False)
+    assert parts["activations"] == pytest.approx(12 * 34 * s * h)
+
+
+def test_selective_recomputation_beside_a_fused_kernel_drops_norms_and_activation_functions():
+    s, h, a = 2048, 1024, 8
+    parts = of(gpt(12, h, a), s, recompute="selective")
+    assert parts["activations"] == pytest.approx(12 * (32 - 2 - 2 - 8) * s * h)
+
+
+def test_recomputing_a_share_of_the_layers_keeps_the_rest_whole():
+    s, h = 2048, 1024
+    parts = of(gpt(12, h, 8), s, recompute="full", recompute_layers=0.25)
+    assert parts["activations"] == pytest.approx((3 * 2 + 9 * 32) * s * h)
+
+
+def test_inputs_in_host_memory_leave_those_of_two_layers_on_the_device():
+    s, h = 2048, 1024
+    parts = of(gpt(12, h, 8), s, recompute="full", offload="activations")
+    assert parts["activations"] == 2 * 2 * s * h
+
+
+def test_products_in_fp8_keep_their_inputs_in_one_byte():
+    s, h = 2048, 1024
+    parts = of(gpt(12, h, 8), s, dtypes=Dtypes(weights="fp8"))
+    assert parts["activations"] == pytest.approx(12 * (32 - 1 - 1 - 4) * s * h)  # two norms, and what GELU gives
+
+
+def test_full_recomputation_needs_one_layer_and_its_gradients_at_a_time():
+    s, h = 2048, 1024
+    parts = of(gpt(12, h, 8, vocab=64), s, recompute="full")
+    assert parts["workspace"] == pytest.approx((32 - 2 + 2 + 8) * s * h)
+
+
+def test_the_peak_is_the_larger_of_the_logits_and_of_one_layer():
+    s, vocab = 2048, 50_000
+    assert of(gpt(4, 512, 8, vocab=vocab), s)["workspace"] == 6 * s * vocab
+
+
+def test_zero_three_holds_the_layer_in_use_and_the_next_whole_and_the_gradients_of_one():
+    model = gpt(8, 1024, 8)
+    layer = (parameters(model) - parameters(gpt(4, 1024, 8))) / 4
+    assert of(model, sharding="zero3", dp=8, global_batch=8)["buffers"] == pytest.approx(3 * 2 * layer)
+    assert of(model, sharding="zero2", dp=8, global_batch=8)["buffers"] == 0
+
+
+def test_what_software_keeps_moves_its_own_part_alone():
+    model, plan = gpt(8, 1024, 8, vocab=64), Plan(recompute="full", pp=2, global_batch=8)
+    plain = training_footprint(model, [plan], 2048).parts()
+    kept = PLAIN._replace(weight_copies=0.0, gradient_copy_bytes=2.0, output_copies=1.0)
+    other = training_footprint(model, [plan], 2048, kept).parts()
+    assert other["weights"] == 0
+    assert other["gradients"] == pytest.approx(plain["gradients"] * 6 / 4)
+    assert other["activations"] - plain["activations"] == 2 * 2 * 2048 * 1024  # two in flight
+    assert other["optimizer"] == plain["optimizer"]
+
+
+def test_sixteen_bit_gradients_take_half():
+    model = gpt(8, 1024, 8)
+    half = of(model, dtypes=Dtypes(gradients="bf16"))["gradients"]
+    assert half == of(model)["gradients"] / 2
+
+
+@pytest.mark.parametrize("layers", [70, 72, 78, 61])
+def test_stages_hold_the_layers_that_the_schedule_places_on_them(layers):
+    model, pp = gpt(layers, 64, 4, vocab=64), 12
+    on_stages = layers_on_stages(model, pp)[:, 0]
+    parts = of(model, pp=pp, recompute="full", global_batch=64, sequence_parallel=False)
+    held = max(on_stages[0] * pp, on_stages[1] * (pp - 1))  # of the first or the second stage
+    assert parts["activations"] in (held * 2 * 2048 * 64, on_stages[0] * pp * 2 * 2048 * 64)
+
+
+def test_two_missing_layers_are_taken_from_the_ends():
+    assert layers_on_stages(gpt(70, 64, 4), 12)[:, 0].tolist() == [5, *[6] * 10, 5]
+
+
+def test_a_first_stage_of_dense_layers_is_not_the_fullest():
+    """DeepSeek-V3: three dense layers, then experts."""
+    found = training_footprint(LIBRARY.model("deepseek-v3"), [Plan(pp=16, global_batch=1, recompute="full")], 128)
+    assert found.stage[0] == 1
 
 
 def test_full_recomputation_keeps_the_input_of_each_layer():
