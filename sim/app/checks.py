@@ -20,39 +20,46 @@ if TYPE_CHECKING:
     from ..evidence.verdicts import Verdict
 
 LEVELS = ("fitted", "family", "datasheet")
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        "--chip",
+        metavar="NAME",
+        help="What rows ran on that name no device, such as logs; the network of rows on its chip.",
+    ),
+]
 FEW = 20  # rows of a table whose exclusions are named on the screen
 SPLITS = ("random", "shapes", "device", "generation", "stack")
+Measured = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="PATH",
+        help="A CSV file, a folder, or a run that import knows.",
+        show_default="the tables that are shipped",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--leave-out",
+        metavar="SPLIT",
+        help=f"Kernels: predict each row by a refit that has not seen it: {' | '.join(SPLITS)}.",
+    ),
+]
 
 
 @command()
 def validate(
     call: Call,
     kind: Annotated[str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, ...")],
-    path: Annotated[
-        Path | None,
-        typer.Argument(metavar="PATH", help="A CSV file or a folder.", show_default="the tables that are shipped"),
-    ] = None,
+    path: Measured = None,
     rows: Annotated[
         Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
     ] = None,
     calibration: Annotated[str, typer.Option("--calibration", metavar="NAME", help=" | ".join(LEVELS))] = LEVELS[0],
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            "--chip",
-            metavar="NAME",
-            help="What rows ran on that name no device, such as logs; the network of rows on its chip.",
-        ),
-    ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(
-            "--leave-out",
-            metavar="SPLIT",
-            help=f"Kernels: predict each row by a refit that has not seen it: {' | '.join(SPLITS)}.",
-        ),
-    ] = None,
+    cluster: Place = None,
+    leave_out: Split = None,
     brief: Annotated[
         bool, typer.Option("--brief", metavar=" ", help="Leave out the lines of devices and sources.")
     ] = False,

@@ -20,31 +20,38 @@ if TYPE_CHECKING:
 SCENARIOS, TABLES = (".yaml", ".yml"), (".csv",)
 
 
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A result of mllog; a script, list, log or YAML of Megatron.")
+]
+Kind = Annotated[
+    str | None, typer.Option("--kind", metavar="NAME", help="megatron | mllog (if not given: recognised).")
+]
+Named = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Of a result of mllog whose benchmark is not known.")
+]
+Place = Annotated[
+    str | None, typer.Option("--cluster", "--chip", metavar="NAME", help="What it ran on, or is to run on.")
+]
+Devices = Annotated[int | None, typer.Option("--devices", metavar="N", min=1, help="Chips, if the file says none.")]
+Precision = Annotated[
+    str | None, typer.Option("--precision", metavar="NAME", help="Format of products, if the file says none.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="OUT", help="FILE.yaml: a scenario; FILE.csv: a row for `validate`."),
+]
+
+
 @command()
 def import_(
     call: Call,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A result of mllog; a script, list, log or YAML of Megatron.")
-    ],
-    kind: Annotated[
-        str | None, typer.Option("--kind", metavar="NAME", help="megatron | mllog (if not given: recognised).")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Of a result of mllog whose benchmark is not known.")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option("--cluster", "--chip", metavar="NAME", help="What it ran on, or is to run on.")
-    ] = None,
-    devices: Annotated[
-        int | None, typer.Option("--devices", metavar="N", min=1, help="Chips, if the file says none.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", metavar="NAME", help="Format of products, if the file says none.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="OUT", help="FILE.yaml: a scenario; FILE.csv: a row for `validate`."),
-    ] = None,
+    file: File,
+    kind: Kind = None,
+    model: Named = None,
+    cluster: Place = None,
+    devices: Devices = None,
+    precision: Precision = None,
+    output: Output = None,
 ) -> None:
     """Read a user's file."""
     from ..catalog.imports import read_run
@@ -53,24 +60,20 @@ def import_(
     if output is not None and output.suffix not in (*SCENARIOS, *TABLES):
         raise InputError(f"-o {output}: end the name in .yaml (a scenario) or .csv (a row of a table).")
     run = read_run(file, library, kind, model)
-    place = library.cluster(cluster) if cluster is not None else None
-    chip = library.chip(place.chip) if place is not None else library.chip(run.device) if run.device else None
-    if place is not None and chip is not None:
-        run = run.at(chip.id)
-    run = run.in_format(precision).on(devices, chip.ranks if chip else 1)
-    where = place.id if place is not None else run.device
-    written = {} if output is None else files_of(run, output, where)
-    write_files(output.parent if output is not None else Path(), written)
-    paths = [str((output.parent if output is not None else Path()) / name) for name in written]
-    emit(
-        call,
-        document_of(run, paths),
-        screen(run, paths, where),
-        {} if call.out is None else _all_files(run, call.out, where),
-    )
+    place = None if cluster is None else library.cluster(cluster)
+    if place is not None:
+        run = run.at(library.chip(place.chip).id)
+    run = run.in_format(precision).on(devices, library.chip(run.device).ranks if run.device else 1)
+    where = run.device if place is None else place.id
+    paths = []
+    if output is not None:
+        written = files_of(run, output, where)
+        write_files(output.parent, written)
+        paths = [str(output.parent / name) for name in written]
+    emit(call, document_of(run, paths), screen(run, paths, where), _all_files(run, call.out, where) if call.out else {})
 
 
-def files_of(run: Imported, output: Path, cluster: str) -> dict[str, str]:
+def files_of(run: Imported, output: Path, cluster: str) -> dict[str, str | bytes]:
     """Contents by name: the scenario, with the model beside it where the catalogue has none; or the row of a table.
 
     Raises InputError for a scenario of a run that is not known to run anywhere.

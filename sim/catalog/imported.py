@@ -126,6 +126,7 @@ class Imported:
     def cells(self) -> dict[str, str]:
         """The run as a row of a table of training runs, by HEADER; cells that nothing is known of are blank."""
         plan, batch = self.plan, self.plan.global_batch
+        stated = self.kind != "mllog"  # whose lines leave these to what the reader of a table assumes
         rate = None
         if self.step_time_s and self.devices and batch:
             rate = batch * self.seq_len / self.step_time_s / self.devices
@@ -146,16 +147,16 @@ class Imported:
             "DP": plan.dp,
             "CP": plan.cp,
             "EP": plan.ep,
-            "sharding": plan.sharding,
-            "sequence_parallel": "yes" if plan.sequence_parallel else "no",
+            "sharding": plan.sharding if stated else "",
+            "sequence_parallel": ("yes" if plan.sequence_parallel else "no") if stated else "",
             "recompute": "unknown" if plan.recompute == "auto" else plan.recompute,
-            "attention": "flash" if plan.flash_attention else "unfused",
+            "attention": ("flash" if plan.flash_attention else "unfused") if stated else "",
             "step_time_s": self.step_time_s,
             "tokens_per_s_per_device": rate,
             "tflops_per_device": self.tflops_per_device,
             "derived": "" if rate is None else "tokens_per_s_per_device",
             "notes": self.measured_as,
-            "plan_rest": plan_rest(plan, self.kind != "mllog"),
+            "plan_rest": plan_rest(plan, stated),
             "model_definition": "" if self.known else self.model.model_dump_json(exclude_none=True),
         }
         return {name: "" if values.get(name) is None else _text(values[name]) for name in HEADER}

@@ -32,22 +32,7 @@ def imported_from(text: str, name: str, library: Library) -> Imported:
     Raises InputError with file, line and value for what is malformed, missing or not modelled.
     """
     given = Arguments(words_of(text, name), name)
-    for key, what in REFUSED.items():
-        if key in given.values and given.values[key].text.lower() not in ("none", "false", "0", ""):
-            raise InputError(
-                f"{given.place(key)}: {key} = {given.values[key].text!r}: {what} is not modelled. Write YAML."
-            )
-    model = model_of(given, Path(name).stem)
-    known = known_model(library, model)
-    if known is not None:
-        given.assume("model", known.id, "the catalogue's model with these dimensions")
-    if not model.vocab:
-        of = (
-            "of the catalogue's model"
-            if known
-            else "the tokenizer decides it, and the file does not say: no embeddings"
-        )
-        given.assume("vocab_size", str(known.vocab if known else 0), of)
+    model, known = _model(given, library)
     seq_len = given.count("demand.seq_len", "seq_length", "encoder_seq_length", "max_sequence_length")
     if seq_len is None:
         raise InputError(f"{name}: seq_length is missing. Add --seq-length.")
@@ -58,8 +43,8 @@ def imported_from(text: str, name: str, library: Library) -> Imported:
     return Imported(
         kind="megatron-log" if found else "megatron",
         name=name,
-        model=known or model,
-        known=known is not None,
+        model=model,
+        known=known,
         plan=plan,
         seq_len=seq_len,
         devices=devices,
@@ -71,6 +56,27 @@ def imported_from(text: str, name: str, library: Library) -> Imported:
         assumed=tuple(given.assumed),
         ignored=given.rest(),
     )
+
+
+def _model(given: Arguments, library: Library) -> tuple[Model, bool]:
+    """The catalogue's model with the dimensions that are given and True, else one made of them and False."""
+    for key, what in REFUSED.items():
+        if key in given.values and given.values[key].text.lower() not in ("none", "false", "0", ""):
+            raise InputError(
+                f"{given.place(key)}: {key} = {given.values[key].text!r}: {what} is not modelled. Write YAML."
+            )
+    model = model_of(given, Path(given.name).stem)
+    known = known_model(library, model)
+    if known is not None:
+        given.assume("model", known.id, "the catalogue's model with these dimensions")
+    if not model.vocab:
+        of = (
+            "of the catalogue's model"
+            if known
+            else "the tokenizer decides it, and the file does not say: no embeddings"
+        )
+        given.assume("vocab_size", str(known.vocab if known else 0), of)
+    return known or model, known is not None
 
 
 def _plan(given: Arguments, model: Model) -> Plan:

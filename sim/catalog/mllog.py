@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ BENCHMARKS = {  # submission_benchmark -> model of the catalogue, tokens of a se
     "llama31_405b": ("llama-3.1-405b", 8192),
     "bert": ("bert-large", 512),
 }
+SKEW_S = 60.0  # ranks that log one event do so within a minute
 LORA_RANK = 16  # MLPerf Training rules, llama2_70b_lora
 DEGREES = {
     "tensor_parallelism": "tp",
@@ -103,19 +105,23 @@ def imported_from(text: str, name: str, library: Library, model: str | None = No
 
 
 def events_of(text: str, name: str) -> list[Event]:
-    """Every event in the order of its time; what several ranks log alike stands once. Raises InputError with file and line."""
-    events: dict[tuple[str, ...], Event] = {}
+    """Every event in the order of its time; what several ranks log alike, within SKEW_S, stands once, at its first time.
+
+    Raises InputError with file and line for a line that is no event.
+    """
+    logged = []
     for number, line in enumerate(text.splitlines(), start=1):
         at = line.find(MARK)
-        if at < 0:
-            continue
-        event = _event(line[at + len(MARK) :], number, f"{name}:{number}")
+        if at >= 0:
+            logged.append(_event(line[at + len(MARK) :], number, f"{name}:{number}"))
+    events, last = [], dict[tuple[str, ...], float]()
+    for event in sorted(logged, key=lambda event: (event.time_s, event.line)):
         told = {key: value for key, value in event.metadata.items() if key not in ("file", "lineno", "rank")}
-        key = (event.key, json.dumps(event.value, sort_keys=True), json.dumps(told, sort_keys=True))
-        earlier = events.get(key)
-        if earlier is None or event.time_s < earlier.time_s:
-            events[key] = event
-    return sorted(events.values(), key=lambda event: (event.time_s, event.line))
+        same = (event.key, json.dumps(event.value, sort_keys=True), json.dumps(told, sort_keys=True))
+        if event.time_s - last.get(same, -math.inf) > SKEW_S:
+            events.append(event)
+            last[same] = event.time_s
+    return events
 
 
 def _event(text: str, line: int, place: str) -> Event:
@@ -244,7 +250,9 @@ class _Run:
     def device(self, library: Library) -> str:
         """Id of the chip whose name the platform holds, the longest one; "" if none is."""
         platform = self.text("submission_platform", "device")
-        words = re.sub(r"[^a-z0-9]+", "-", (platform or "").lower())
+        words = re.sub(
+            r"(?<![a-z0-9])(?:\d+x|[dh]gx)(?=[a-z])", "-", re.sub(r"[^a-z0-9]+", "-", (platform or "").lower())
+        )
         names = {normal(name): entry.id for entry in library.entries("chip") for name in entry.names}
         here = [
             name for name in names if re.search(rf"(?<![a-z]){re.escape(name)}(?![0-9a-z])", words) and len(name) > 2

@@ -31,6 +31,10 @@ MEGATRON = {  # names of Megatron-LM's arguments.py
         "recompute-num-layers",
         "multi-latent-attention",
     ),
+    *("swiglu", "disable-bias-linear", "add-qkv-bias", "position-embedding-type", "vocab-size", "mtp-num-layers"),
+    *("untie-embeddings-and-output-weights", "q-lora-rank", "kv-lora-rank", "qk-head-dim", "qk-pos-emb-head-dim"),
+    *("v-head-dim", "moe-shared-expert-intermediate-size", "moe-layer-freq", "expert-tensor-parallel-size"),
+    *("num-distributed-optimizer-instances", "attention-backend", "optimizer", "grad-reduce-in-bf16", "fp4-format"),
     *("use-distributed-optimizer", "use-megatron-fsdp", "data-parallel-sharding-strategy", "overlap-grad-reduce"),
     *("overlap-param-gather", "optimizer-cpu-offload", "bf16", "fp16", "fp8-format"),
 }
