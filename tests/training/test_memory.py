@@ -1,5 +1,6 @@
 """Memory of a chip: what software adds, what the driver leaves, and what runs printed."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from sim.catalog.clusters import Cluster
 from sim.catalog.library import cluster_of, default_library
 from sim.catalog.plans import Dtypes, Plan
 from sim.catalog.targets import Target
+from sim.engine.pipeline_blocks import block_pipeline, chunks_of
 from sim.training.memory import footprint, fullest_stage, held_bytes, memory_parts, settled, usable_bytes
 from tests.lowering.test_flops import gpt
 
@@ -106,3 +108,16 @@ def test_a_compiler_that_can_moves_the_inputs_of_layers_to_the_host_before_it_gi
 
 def test_the_fullest_stage_is_the_first_when_its_micro_batches_are_many():
     assert fullest_stage(gpt(16, 1024, 8), Plan(pp=4, global_batch=64), target(), 2048.0) == 0
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "zb-h1", "zb-v", "v-half", "v-min", "dualpipe"])
+@pytest.mark.parametrize("pp", [4, 8])
+def test_micro_batches_in_flight_are_those_that_the_executor_of_a_schedule_holds(schedule, pp):
+    chunks, many = chunks_of(schedule), 4 * pp
+    ran = block_pipeline(schedule, many, np.ones((3, pp, chunks)), np.zeros(pp)).held.max()
+    whole = ran / (1 if schedule == "dualpipe" else chunks)  # dualpipe's chunks are copies with all layers of a stage
+    layers, h, s = 6 * pp, 64, 128
+    plan = Plan(pp=pp, schedule=schedule, global_batch=many, recompute="full")
+    kept = memory_parts(gpt(layers, h, 4, vocab=64), plan, target(stack="megatron"), s)["activations"]
+    counted = kept / (2 * s * h * layers / pp)
+    assert counted == pytest.approx(whole, abs=1.4 if schedule.startswith("v-") else 1e-9)
