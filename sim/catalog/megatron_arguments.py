@@ -206,8 +206,7 @@ def _flash(given: Arguments) -> bool:
     kernel = given.flag("plan.flash_attention", "use_flash_attn", "use_flash_attention", "flash_attention")
     if backend is not None:
         return backend.split(".")[-1].lower() not in ("unfused", "local")
-    fused = given.values.get("transformer_impl")
-    return kernel or not given.full or (fused is not None and fused.text == "transformer_engine")
+    return kernel or not given.full or given.text("plan.flash_attention", "transformer_impl") == "transformer_engine"
 
 
 def _optimizer(given: Arguments) -> str:

@@ -22,6 +22,7 @@ BENCHMARKS = {  # submission_benchmark -> model of the catalogue, tokens of a se
     "llama31_405b": ("llama-3.1-405b", 8192),
     "bert": ("bert-large", 512),
 }
+LARGE, LEAST_STEP_S = 1e9, 0.05  # no model of so many parameters has taken a shorter step: such a rate counts tokens
 SKEW_S = 60.0  # ranks that log one event do so within a minute
 LORA_RANK = 16  # MLPerf Training rules, llama2_70b_lora
 DEGREES = {
@@ -85,7 +86,7 @@ def imported_from(text: str, name: str, library: Library, model: str | None = No
     plan, devices = run.plan(seq_len), run.devices(library)
     if devices is not None:
         plan = spread(plan, devices * _ranks(library, run.device(library)), name)
-    step_s, how = run.step_s(seq_len)
+    step_s, how = run.step_s(found, seq_len)
     return Imported(
         kind="mllog",
         name=name,
@@ -284,17 +285,27 @@ class _Run:
         self.assume("devices", str(chips), "global_batch / (micro_batch * accumulation steps) * tp * pp * cp")
         return chips
 
-    def step_s(self, seq_len: int) -> tuple[float | None, str]:
+    def step_s(self, model: Model, seq_len: int) -> tuple[float | None, str]:
         """Seconds of a step and how they were told: logged step times or throughput (their median after the first), else
         blocks between evaluations, else the whole run."""
         batch = float(self.values["global_batch_size"].text)
-        blocks = self._block_rates()
-        for told in (self._logged_step_s(), self._throughput_s(batch, seq_len, blocks)):
-            if told is not None:
-                return told
-        if blocks:
-            kept = blocks[1:] or blocks
-            return batch / statistics.median(kept), f"median of {len(kept)} blocks between evaluations"
+        large = (model.published_parameters or 0.0) > LARGE
+        times = self._numbers("train_step_time", "train_step_timing", "train_step_timing in s")
+        if times:
+            kept = times[1:] or times
+            return statistics.median(kept), f"median of {len(kept)} logged step times"
+        blocks = self._block_rates(batch)
+        for what, rates in (
+            ("logged throughputs", self._numbers("throughput")),
+            ("blocks between evaluations", blocks),
+        ):
+            if rates:
+                kept = rates[1:] or rates
+                step_s, unit = batch / statistics.median(kept), "samples"
+                if large and step_s < LEAST_STEP_S:
+                    step_s, unit = step_s * seq_len, "tokens"
+                    self.assume(what, unit, f"as samples a step would take {step_s / seq_len:.2g} s")
+                return step_s, f"median of {len(kept)} {what}, in {unit} a second"
         return self._whole_run_s(batch)
 
     def _stats(self) -> list[Event]:
@@ -317,32 +328,14 @@ class _Run:
                 found.append(float(value))
         return found
 
-    def _logged_step_s(self) -> tuple[float, str] | None:
-        times = self._numbers("train_step_time", "train_step_timing", "train_step_timing in s")
-        kept = times[1:] or times
-        return (statistics.median(kept), f"median of {len(kept)} logged step times") if kept else None
-
-    def _throughput_s(self, batch: float, seq_len: int, blocks: list[float]) -> tuple[float, str] | None:
-        """Throughput counts samples a second, in some submissions tokens: the blocks, or the size of a step, tell which."""
-        rates = self._numbers("throughput")
-        kept = rates[1:] or rates
-        if not kept:
-            return None
-        rate = statistics.median(kept)
-        tokens = rate / blocks[-1] > seq_len**0.5 if blocks else rate > batch * seq_len**0.5
-        if tokens:
-            self.assume("throughput", f"{rate:.6g}", "in tokens a second: as samples it does not agree with the clock")
-        step_s = batch * (seq_len if tokens else 1) / rate
-        return step_s, f"median of {len(kept)} logged throughputs, in {'tokens' if tokens else 'samples'} a second"
-
     def _read(self, *keys: str) -> None:
         for key in keys:
             count = sum(event.key == key for event in self.events)
             if count:
                 self.understood[key] = Note(key, f"{count} lines", "step_time_s")
 
-    def _block_rates(self) -> list[float]:
-        """Samples a second of each block of training."""
+    def _block_rates(self, batch: float) -> list[float]:
+        """Samples a second of each block of training; counts that advance by less than a step count something else."""
         self._read("block_start", "block_stop")
         rates, start = [], None
         for event in self.events:
@@ -350,7 +343,7 @@ class _Run:
                 start = event
             elif event.key == "block_stop" and start is not None:
                 begun, ended = start.samples, event.samples
-                if begun is not None and ended is not None and ended > begun and event.time_s > start.time_s:
+                if begun is not None and ended is not None and ended - begun >= batch and event.time_s > start.time_s:
                     rates.append((ended - begun) / (event.time_s - start.time_s))
                 start = None
         return rates

@@ -71,7 +71,7 @@ def test_a_result_with_two_ranks_is_one_run():
 def test_blocks_between_evaluations_give_the_step_where_no_throughput_is_logged():
     run = read([*configured(), *clock()])
     assert run.step_time_s == pytest.approx(100.0 * 32 / 3200)
-    assert run.measured_as == "median of 2 blocks between evaluations"
+    assert run.measured_as == "median of 2 blocks between evaluations, in samples a second"
     assert (run.device, run.devices, run.plan.dp) == ("mi325x", 8, 8)
 
 
@@ -88,6 +88,11 @@ def test_throughput_in_samples_or_in_tokens_gives_one_step_time(per_sample):
     run = read([*configured(), *clock(), *stats])
     assert run.step_time_s == pytest.approx(1.0)
     assert ("in tokens" in run.measured_as) == (per_sample > 1)
+
+
+def test_blocks_that_count_tokens_or_epochs_are_told_apart():
+    assert read([*configured(), *clock(samples=3200 * 8192)]).step_time_s == pytest.approx(1.0)
+    assert read([*configured(), *clock(samples=1)]).step_time_s is None
 
 
 def test_logged_step_times_count_before_all_else():
