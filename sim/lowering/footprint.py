@@ -125,20 +125,24 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
 
 
 def _layers(model: Model, c: Columns, stage: Column) -> list[Column]:
-    """Layers of each block on a stage, as `layers_on_stages` places them: the first stages larger, but where two layers miss
-    for even stages, the two ends, which hold the embedding and the head, go without. A stage of several chunks holds layers
+    """Layers of each block on a stage, as `layers_on_stages` places them: the first chunks larger, but where two layers miss
+    for even chunks, the two ends, which hold the embedding and the head, go without. A stage of several chunks holds layers
     of all depths: of each block its share."""
-    total = model.layers
-    base = np.floor(total / c.pp)
-    rest = total - base * c.pp
-    skipped = (rest == c.pp - 2) & (c.pp > 2)
+    total, slots = model.layers, c.pp * c.virtual_stages
+    base = np.floor(total / slots)
+    rest = total - base * slots
+    skipped = (rest == slots - 2) & (slots > 2)
     before, after = (base * k + np.clip(k - skipped, 0.0, rest) for k in (stage, stage + 1.0))
+    larger = np.where(
+        skipped, c.virtual_stages - (stage == 0) - (stage == c.pp - 1), rest // c.pp + (stage < rest % c.pp)
+    )
+    chunks = c.virtual_stages * base + larger
     spread = (c.virtual_stages > 1) | (c.schedule > SCHEDULES["zb-h1"])
     out, edge = [], 0.0
     for block in model.blocks:
         inside = np.minimum(after, edge + block.layers) - np.maximum(before, edge)
         edge += block.layers
-        out.append(np.where(spread, (after - before) * block.layers / total, np.maximum(inside, 0.0)))
+        out.append(np.where(spread, chunks * block.layers / total, np.maximum(inside, 0.0)))
     return out
 
 
@@ -158,11 +162,11 @@ def _stage_parameters(
 
 
 def _in_flight(c: Columns, stage: Column) -> Column:
-    """Micro-batches whose activations a stage holds, of all its layers: 1F1B p on the first and 1 on the last, more when
-    interleaved (Korthikanti et al. 2022, section 4.2.3); the other schedules the same on all (engine/pipeline_blocks.py)."""
-    left = c.pp - stage
-    interleaved = left + (c.pp - 1.0) / c.virtual_stages
-    plain = np.where((c.virtual_stages > 1) & (c.pp > 1), interleaved, left)
+    """Micro-batches whose activations a stage holds, of all its layers: 1F1B p on the first and 1 on the last, when
+    interleaved p and more on the first (Korthikanti et al. 2022, section 4.2.3); the other schedules the same on all
+    (engine/pipeline_blocks.py)."""
+    interleaved = c.pp + (c.pp - 1.0 - 2.0 * stage) / c.virtual_stages  # 2 (p - 1 - k) + (v - 1) p + 1 chunks of v
+    plain = np.where((c.virtual_stages > 1) & (c.pp > 1), interleaved, c.pp - stage)
     wanted = [plain, c.micro_batches, c.pp, c.pp, c.pp / 2 + 1, c.pp / 3 + 2, c.pp + 1]
     # dualpipe's p + 1 are of one copy's layers each; `layers` counts one copy
     return np.asarray(np.minimum(np.choose(c.schedule, wanted), c.micro_batches))

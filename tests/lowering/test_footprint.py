@@ -128,6 +128,17 @@ def test_stages_hold_the_layers_that_the_schedule_places_on_them(layers):
     assert parts["activations"] in (held * 2 * 2048 * 64, on_stages[0] * pp * 2 * 2048 * 64)
 
 
+@given(layers=st.integers(24, 130), virtual=st.sampled_from([2, 3, 4]))
+@settings(max_examples=40, deadline=None)
+def test_chunks_of_an_interleaved_stage_hold_what_the_schedule_places_on_them(layers, virtual):
+    model, pp, many = gpt(layers, 64, 4, vocab=64), 8, 64
+    on_stages = layers_on_stages(model, pp, virtual)[:, 0].reshape(virtual, pp).sum(axis=0)
+    found = training_footprint(model, [Plan(pp=pp, virtual_stages=virtual, recompute="full", global_batch=many)], 2048)
+    stage = int(found.stage[0])
+    in_flight = pp + (pp - 1 - 2 * stage) / virtual
+    assert found.activations[0] == pytest.approx(on_stages[stage] * in_flight * 2 * 2048 * 64)
+
+
 def test_two_missing_layers_are_taken_from_the_ends():
     assert layers_on_stages(gpt(70, 64, 4), 12)[:, 0].tolist() == [5, *[6] * 10, 5]
 
