@@ -19,7 +19,7 @@ class Campaign(Record):
     )
     sacct: Text | None = Field(None, description="file of `sacct -P` that the rates come from")
     checkpoint_interval_s: Positive | Literal["auto"] = Field(
-        "auto", description="training between checkpoints; auto: Young's optimum"
+        "auto", description="training between checkpoints; auto is Young's optimum"
     )
     checkpoint_mode: Literal["async", "sync"] = Field(
         "async", description="async: training stops for the copy to the host alone; sync: until storage has it"
@@ -29,14 +29,16 @@ class Campaign(Record):
         None, description="of the whole storage; null: 0.15 GB/s a chip, as BLOOM had (2.3 TB in 40 s from 384)"
     )
     restart: Literal["auto", "manual"] = Field("auto", description="who restarts the job")
-    restart_s: NotNegative | None = Field(
+    restart_delay_s: NotNegative | None = Field(
         None, description="until the job is launched again; null: 11 minutes (auto), 3.1 hours (manual)"
     )
     compile_s: NotNegative = Field(0.0, description="compilation and warm-up after each launch")
     detect_s: NotNegative = Field(0.0, description="until a crash is noticed, beyond what the restart counts")
     watchdog_s: NotNegative = Field(600.0, description="until the watchdog finds a hang (PyTorch's limit for NCCL)")
     silent_delay_s: NotNegative = Field(3600.0, description="until silent corruption is noticed (assumed)")
-    slow_mtbf_s: Positive | None = Field(None, description="of one chip until it turns slow; null: the cluster's")
+    slow_mtbf_s: Positive | None = Field(
+        None, description="of one chip until it turns slow; null: the cluster's, which is never where it states none"
+    )
     slow_factor: float = Field(
         1.2, ge=1, allow_inf_nan=False, description="a step lasts so many times as long with a slow chip"
     )

@@ -19,6 +19,9 @@ from .campaign_setup import Setup
 Process = Generator[simpy.Event, Any, None]
 Slept = Generator[simpy.Event, Any, float]
 LONGEST = 50.0  # times the undisturbed run; a campaign that is not done by then never will be
+MOST_STRIKES = (
+    200_000  # in an undisturbed length; more would take minutes a draw and says nothing about a real campaign
+)
 TRAINING, DOWN = "training", "down"
 
 
@@ -52,10 +55,17 @@ class Outcome(NamedTuple):
 
 
 def run(setup: Setup, seed: int = 0, draw: int = 0) -> Outcome:
-    """One campaign from its first step to its last. Raises Infeasible if failures come faster than it recovers.
+    """One campaign from its first step to its last. Raises Infeasible if failures come faster than it recovers, or too
+    many to draw.
 
     Each class of components draws from its own stream of (seed, draw), so that adding one changes no other.
     """
+    strikes = sum(setup.total_s / source.mean_s for source in setup.sources)
+    if strikes > MOST_STRIKES:
+        raise Infeasible(
+            f"{setup.total_s / 86400:,.0f} days of training would meet {strikes:,.0f} failures, more than {MOST_STRIKES:,}. "
+            "Use fewer tokens, more devices or rarer failures."
+        )
     env = simpy.Environment(0.0)
     job = _Job(env, setup)
     for source in setup.sources:

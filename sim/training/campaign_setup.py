@@ -83,8 +83,8 @@ def setup(options: Campaign, model: Model, plan: Plan, target: Target, length: t
 
 def _restart_s(options: Campaign, cluster: Cluster) -> float:
     """Until the job is launched again [s]: as given, as the cluster says, else by who does it."""
-    if options.restart_s is not None:
-        return options.restart_s
+    if options.restart_delay_s is not None:
+        return options.restart_delay_s
     if options.restart == "manual":
         return BY_HAND_RESTART_S
     known = cluster.reliability.mttr_s if cluster.reliability is not None else None

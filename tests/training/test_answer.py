@@ -3,6 +3,7 @@
 import pytest
 
 from sim import api
+from sim.catalog.campaigns import Campaign
 from sim.catalog.plans import Plan
 from sim.catalog.scenarios import Economy, Group, Scenario, TokenBudget
 from sim.errors import Infeasible, InputError
@@ -80,3 +81,29 @@ def test_an_answer_is_the_same_every_time():
 def test_a_job_larger_than_a_slice_takes_several_of_equal_size():
     assert api.train(scenario("tpu-v5p"))["slices"].value == 4
     assert api.train(scenario("dgx-h100"))["slices"].value == 1
+
+
+def test_faults_add_figures_and_leave_the_undisturbed_days():
+    plain = api.train(scenario())
+    assert any("--faults" in warning for warning in plain.warnings) and "productive_share" not in plain.figures
+    asked = scenario().with_(campaign=Campaign(faults=True, seeds=5))
+    result = api.train(asked)
+    assert result["days"] == plain["days"]
+    assert result["days_with_faults"].value * result["productive_share"].value == pytest.approx(
+        plain["days"].value, rel=0.02
+    )
+    assert result["days_with_faults"].low <= result["days_with_faults"].value <= result["days_with_faults"].high
+    lost = sum(figure.value for name, figure in result.figures.items() if name.startswith("lost_to_"))
+    assert lost == pytest.approx(1 - result["productive_share"].value, abs=0.01)
+    assert result["device_hours"].value > plain["device_hours"].value
+    assert result["power"].value < plain["power"].value
+    assert len(result.tables["campaigns"]["days"]) == 5
+    assert "--faults" in result.next_commands[1]
+
+
+def test_faults_need_a_budget_and_rates():
+    asked = scenario().with_(campaign=Campaign(faults=True))
+    with pytest.raises(InputError, match=r"Give --tokens"):
+        api.train(asked.with_(demand=TokenBudget(seq_len=8192)))
+    with pytest.raises(InputError, match=r"--mtbf"):
+        api.train(scenario("tpu-v5p").with_(campaign=Campaign(faults=True)))

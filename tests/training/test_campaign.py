@@ -223,3 +223,8 @@ def test_the_window_of_llama_3_meets_its_interruptions_and_stays_over_nine_tenth
     outcome = run(made)
     assert outcome.interrupted == pytest.approx(419, rel=0.15)  # Poisson: 5%
     assert outcome.productive_share > 0.90
+
+
+def test_a_run_of_ages_is_refused_rather_than_drawn_for_minutes():
+    with pytest.raises(Infeasible, match=r"more than 200,000"):
+        run(setup(crash(1000.0), total_s=1e9))
