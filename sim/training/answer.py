@@ -57,7 +57,7 @@ def answer(
         seconds = done.seconds
         run = f"{text(demand.tokens, 'tokens')} in {seconds / 86400:,.1f} days; "
         if campaign.faults:
-            made = setup(campaign, model, plan, target, (done.steps, seconds))
+            made = setup(campaign, model, plan, target, (done.steps, step.value or 0.0))
             outcomes = campaigns(made, seed)
             figures.update(figures_of(made, outcomes))
             median, idle_w = median_of(outcomes), _idle_w(target, chip_w)
