@@ -27,7 +27,8 @@ from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_RATE, UNITS, FloatArray,
     FALLBACK_ABOVE,
     FALLBACK_RATE,
     FALLBACK_LAUNCH,
-) = range(16)
+    FALLBACK_MEMORY,
+) = range(17)
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 QUANTILES = 12
@@ -48,12 +49,12 @@ class Loads(NamedTuple):
 
 
 @inline
-def popularity_range(pairs: float, experts: float) -> float:
-    """Largest over smallest popularity of an expert: 0.8 of the tokens, which choose an eighth of few experts and 8 of many;
-    where there are fewer pairs than experts, FLAT_RANGE, and between one and two pairs an expert, from that to this."""
-    wide = max(0.8 * pairs / min(max(experts / 8.0, 2.0), 8.0), 1.001)
+def popularity_range(pairs: float, experts: float, tokens: float) -> float:
+    """Largest over smallest popularity of an expert: 0.8 of the tokens; where there are fewer pairs than experts, FLAT_RANGE,
+    and between one and two pairs an expert, from that to this."""
+    wide = max(0.8 * tokens, 1.001)
     part = min(max(math.log2(pairs / experts), 0.0), 1.0)
-    return float(math.exp((1.0 - part) * math.log(FLAT_RANGE) + part * math.log(wide)))
+    return float(math.exp((1.0 - part) * math.log(max(FLAT_RANGE, wide)) + part * math.log(wide)))
 
 
 @inline
@@ -63,7 +64,8 @@ def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, fl
     the busiest of 1/share if its experts come from high quantiles u^(1/g), g = (1/share)^(1/(1 + SPREAD sqrt(n - 1)))."""
     experts, skew, ranks = max(d[3], 1.0), d[4], 1.0 / d[7] if d[7] > 0.0 else 1.0
     everywhere = experts * ranks
-    span = popularity_range(pairs, everywhere)
+    tokens = pairs / max(abs(d[6]), 1.0)
+    span = popularity_range(pairs, everywhere, tokens)
     e = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
     f = e + 1.0 if abs(e + 1.0) > 1e-6 else 1e-6
     top, top_mass = span**e - 1.0, span**f - 1.0
@@ -80,7 +82,7 @@ def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, fl
     rows = 0.0
     for i in range(QUANTILES):
         u = (first + (1.0 - first) * (i + 0.5) / QUANTILES) ** (1.0 / tilt)
-        loads[i] = min((top * u + 1.0) ** (1.0 / e) * scale, pairs)
+        loads[i] = min((top * u + 1.0) ** (1.0 / e) * scale, tokens)
         rows += loads[i]
     rows = rows * heavy / QUANTILES
     # the middles of quantiles miss some of the tail: the busiest rank has no fewer rows than the mean
@@ -163,29 +165,32 @@ def _systolic_s(d: Row, rate: float, p: Row, chip: Row, loads: FloatArray, found
 
 @inline
 def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
-    """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, pairs, share. Two grouped
-    products (up with the gate, down); weights of the experts touched are read, rows are gathered and scattered."""
+    """Time of the expert FFN of a rank [s]. d: rows, hidden, width, experts, skew, matrices, topk (negative: every
+    rank holds all pairs), share. Two grouped products (up with the gate, down); weights of the experts touched are read, rows
+    are gathered and scattered."""
     hidden, width = d[1], d[2]
     if d[0] <= 0.0 or hidden <= 0.0 or width <= 0.0:
         return 0.0
     clock = chip[CLOCK_HZ]
     loads = np.empty(QUANTILES)
     found = loads_of(d, loads)
-    rate, launch = inside[2] * p[EFFICIENCY], p[LAUNCH]
+    rate = inside[2] * p[EFFICIENCY]
     share = d[7] if d[7] > 0.0 else 1.0
-    if 0.0 < p[FALLBACK_ABOVE] < d[3] / share:
-        rate, launch = rate * p[FALLBACK_RATE], launch + p[FALLBACK_LAUNCH]
+    pairs = d[0] / share if d[6] < 0.0 else d[0]  # that lie on the rank
     if mechanism == 1:
         compute = _systolic_s(d, rate, p, chip, loads, found)
     else:
         compute = _tiles_s(d, rate, inside, p, chip, loads, found)
     touched = found.heavy + found.single
     weights = inside[1] * touched * hidden * width * d[5]
-    rows = found.rows + p[ABSENT] * max(d[6] - found.rows, 0.0)
+    rows = found.rows + p[ABSENT] * max(pairs - found.rows, 0.0)
     activations = inside[3] * rows * (p[ROW_PASSES] * hidden + p[UP_PASSES] * (d[5] - 1.0) * width)
     moved = weights + activations
     memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), moved / chip[SRAM_RATE])
-    sort = p[SORT] * (1.0 - math.exp(-d[6] / FEW_PAIRS))
+    launch = p[LAUNCH]
+    if 0.0 < p[FALLBACK_ABOVE] < d[3] / share:
+        compute, memory, launch = compute / p[FALLBACK_RATE], memory / p[FALLBACK_MEMORY], launch + p[FALLBACK_LAUNCH]
+    sort = p[SORT] * (1.0 - math.exp(-pairs / FEW_PAIRS))
     large = max(compute, memory)
     work = large * (1.0 + (min(compute, memory) / large) ** p[NORM]) ** (1.0 / p[NORM])
     return float((launch + sort + p[EXPERT] * touched) / clock + work)

@@ -24,7 +24,7 @@ SEEN = 1.1  # values that have seen the rows that are left out of a fit: a tenth
 FAR = 8.0  # a value so many times its default (or its share) is no start
 STEPS = 40
 LEAST_OF_SIZE = 20
-_FLAGS = ("causal", "limit", "skew", "matrices", "pairs", "share", "stride")  # dims that are no sizes
+_FLAGS = ("causal", "limit", "skew", "matrices", "topk", "share", "stride")  # dims that are no sizes
 
 
 class ChipFit(NamedTuple):

@@ -232,7 +232,7 @@ def _moe(table: Table, reason: list[str]) -> Kernels:
     heap = heaped(table, skew)
     rows = np.where(heap, np.minimum(pairs, local), pairs / d["ep"])
     skew[heap] = -1.0
-    shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, pairs, 1.0 / d["ep"])
+    shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, -d["topk"], 1.0 / d["ep"])
     return _kernels(_of_kind(table, "moe"), dtype, stored, shape)
 
 

@@ -285,7 +285,7 @@ def moe(p: Pass, m: Moe) -> None:
         np.maximum(1.0, m.experts / c.ep),
         p.skew,
         matrices,
-        rows,
+        float(m.topk),
         1.0 / c.ep,
     )
     p.rows.emit("moe", "experts", dims, dtype=c.experts_in, stored=c.experts)

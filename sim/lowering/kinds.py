@@ -121,7 +121,7 @@ KINDS: tuple[Kind, ...] = (
     # skew: exponent of the power law of the loads (0: at random among equals, -1: the same for all); pairs: token-expert
     # pairs that lie on the rank, `rows` where tokens were exchanged, else those of the whole group; share: this rank's part
     # of all experts
-    Kind("moe", ("rows", "hidden", "width", "experts", "skew", "matrices", "pairs", "share"), _moe_flops, _moe_bytes),
+    Kind("moe", ("rows", "hidden", "width", "experts", "skew", "matrices", "topk", "share"), _moe_flops, _moe_bytes),
     # passes over memory; `bytes` in all, `flops` vector operations, `kernels` launches
     Kind("memory", ("bytes", "flops", "kernels"), lambda d, w, a: d[:, 1], lambda d, w, a: d[:, 0], dtyped=False),
     # gather of `rows` rows of `row_bytes` from tables of `table_bytes`; skew: Zipf exponent of the access

@@ -37,13 +37,19 @@ def machine_of(mechanism: str = "tiles", **changes: float) -> Machine:
 
 
 def moe(
-    machine: Machine, rows: float, experts: float, skew: float = 0.0, share: float = 1.0, stored: str = "bf16"
+    machine: Machine,
+    rows: float,
+    experts: float,
+    skew: float = 0.0,
+    share: float = 1.0,
+    stored: str = "bf16",
+    topk: float = 1.0,
 ) -> float:
-    return seconds_of("moe", rows, 4096, 2048, experts, skew, 3, rows, share, machine=machine, stored=stored)
+    return seconds_of("moe", rows, 4096, 2048, experts, skew, 3, topk, share, machine=machine, stored=stored)
 
 
-def found(rows: float, experts: float, skew: float, share: float) -> Loads:
-    return loads_of(np.array([rows, 1.0, 1.0, experts, skew, 3.0, rows, share]), np.empty(QUANTILES))
+def found(rows: float, experts: float, skew: float, share: float, topk: float = 8.0) -> Loads:
+    return loads_of(np.array([rows, 1.0, 1.0, experts, skew, 3.0, topk, share]), np.empty(QUANTILES))
 
 
 def drawn(tokens: int, topk: int, experts: int, ranks: int, skew: float) -> tuple[float, float]:
@@ -84,7 +90,7 @@ def test_rows_that_are_dealt_out_touch_an_expert_each_until_all_have_one() -> No
 
 def test_two_matrices_take_two_thirds_of_three() -> None:
     machine = machine_of()
-    plain = seconds_of("moe", 2048, 4096, 2048, 256, 0, 2, 2048, 1, machine=machine)
+    plain = seconds_of("moe", 2048, 4096, 2048, 256, 0, 2, 1, 1, machine=machine)
     assert plain == pytest.approx(moe(machine, 2048, 256) * 2 / 3, rel=0.05)
 
 
@@ -110,7 +116,7 @@ def test_loads_of_the_busiest_rank_are_those_of_draws(
     tokens: int, topk: int, experts: int, ranks: int, skew: float
 ) -> None:
     rows, touched = drawn(tokens, topk, experts, ranks, skew)
-    loads = found(tokens * topk / ranks, experts / ranks, skew, 1 / ranks)
+    loads = found(tokens * topk / ranks, experts / ranks, skew, 1 / ranks, topk)
     assert loads.rows == pytest.approx(rows, rel=0.2)
     assert loads.heavy + loads.single == pytest.approx(touched, rel=0.2)
 
@@ -129,16 +135,16 @@ def test_a_skewed_load_makes_the_busiest_rank_slower_the_more_ranks_there_are() 
 
 def test_pairs_of_other_ranks_cost_their_share_of_the_passes() -> None:
     dims = (512, 4096, 2048, 32, -1.0, 3)
-    own = seconds_of("moe", *dims, 512, 1 / 8, machine=machine_of(absent_share=1.0))
-    none = seconds_of("moe", *dims, 65536, 1 / 8, machine=machine_of(absent_share=0.0))
-    every = seconds_of("moe", *dims, 65536, 1 / 8, machine=machine_of(absent_share=1.0))
+    own = seconds_of("moe", *dims, 8, 1 / 128, machine=machine_of(absent_share=1.0))
+    none = seconds_of("moe", *dims, -8, 1 / 128, machine=machine_of(absent_share=0.0))
+    every = seconds_of("moe", *dims, -8, 1 / 128, machine=machine_of(absent_share=1.0))
     passes = 2 * (65536 - 512) * (4 * 4096 + 2 * 2 * 2048)  # bytes, by the default passes over hidden and up values
     assert none == own
     assert every - own == pytest.approx(passes / (MEMORY_RATE * 0.8), rel=0.05)
 
 
 def test_more_experts_than_the_dispatch_rule_allows_run_the_plainer_kernel() -> None:
-    machine = machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_clocks=0.0)
+    machine = machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_memory=0.5, fallback_clocks=0.0)
     assert moe(machine, 262144, 128) == moe(machine_of(), 262144, 128)
     assert moe(machine, 262144, 16, share=1 / 16) == pytest.approx(
         2 * moe(machine_of(), 262144, 16, share=1 / 16), rel=0.05
@@ -152,17 +158,17 @@ def test_more_experts_than_the_dispatch_rule_allows_run_the_plainer_kernel() -> 
     more=st.integers(1, 5000),
     skew=st.sampled_from([-1.0, 0.0, 1.01, 1.2]),
     ranks=st.sampled_from([1, 8, 32]),
+    topk=st.sampled_from([1, 2, 8]),
 )
 @pytest.mark.parametrize("mechanism", ["tiles", "systolic", "pe_grid"])
 def test_time_never_falls_when_rows_grow(
-    mechanism: str, rows: int, experts: int, more: int, skew: float, ranks: int
+    mechanism: str, rows: int, experts: int, more: int, skew: float, ranks: int, topk: int
 ) -> None:
     machine = machine_of(mechanism)
-    # more tokens reach further into a power law: loads are more peaked then, and a few experts fewer get a row
-    slack = 1e-12 if skew <= 0.0 else 0.1
-    assert moe(machine, rows + more, experts, skew, 1 / ranks) >= moe(machine, rows, experts, skew, 1 / ranks) * (
-        1 - slack
-    )
+    # where pairs outnumber the experts a power law gets flatter, and its busiest rank a little less
+    slack = 1e-12 if skew <= 0.0 else 0.02
+    before = moe(machine, rows, experts, skew, 1 / ranks, topk=topk)
+    assert moe(machine, rows + more, experts, skew, 1 / ranks, topk=topk) >= before * (1 - slack)
 
 
 @settings(max_examples=60, deadline=None)
@@ -180,7 +186,7 @@ def test_time_never_falls_when_hidden_width_or_random_experts_grow(
     mechanism: str, rows: int, hidden: int, width: int, experts: int, skew: float, grown: int, factor: float
 ) -> None:
     machine = machine_of(mechanism)
-    dims = [rows, hidden, width, experts, 0.0 if grown == 3 else skew, 3, rows, 1.0]
+    dims = [rows, hidden, width, experts, 0.0 if grown == 3 else skew, 3, 8, 1.0]
     before = seconds_of("moe", *dims, machine=machine)
     dims[grown] *= factor
     assert seconds_of("moe", *dims, machine=machine) >= before * (1 - 1e-12)
@@ -194,7 +200,7 @@ def every_shape(n: int) -> np.ndarray:
     dims[:, 4] = stream.choice([0.0, 1.01, 1.2], n)
     dims[:, 5] = stream.choice([2.0, 3.0], n)
     dims[:, 7] = 1.0 / stream.choice([1, 2, 8, 64], n)
-    dims[:, 6] = dims[:, 0] / np.where(stream.random(n) < 0.5, dims[:, 7], 1.0)
+    dims[:, 6] = stream.choice([1.0, 8.0, -8.0], n)
     return dims
 
 

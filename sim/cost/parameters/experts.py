@@ -48,8 +48,12 @@ EXPERTS = (
         "experts of all ranks above which a plainer kernel runs; 0 = never (a dispatch rule of the stack)",
         scope="choice",
     ),
-    Parameter(
-        "fallback_rate", 0.5, "reached share of the peak of that kernel over the usual one's", bounds=(0.02, 1.0)
-    ),
+    Parameter("fallback_rate", 0.25, "speed of products of that kernel over the usual one's", bounds=(0.02, 1.0)),
     Parameter("fallback_clocks", 10000.0, "that kernel's launch less the usual one's", scale=5000.0),
+    Parameter(
+        "fallback_memory",
+        0.5,
+        "reached share of the memory bandwidth of that kernel over the usual one's",
+        bounds=(0.02, 1.0),
+    ),
 )
