@@ -24,8 +24,8 @@ NETWORKS = ("switch", "mesh", "torus", "ring", "host")
 
 # columns of Machine.chip_values
 UNITS, ARRAY, CLOCK_HZ, SRAM_BYTES, SRAM_RATE, MEMORY_BYTES, MEMORY_RATE, VECTOR_RATE, EXP_RATE = range(9)
-HOST_RATE, HOST_LATENCY, IDLE_W, WAIT_W, LIMIT_W, TDP_W, PEAK_RATE = range(9, 16)
-CHIP_COLUMNS = 16
+HOST_RATE, HOST_LATENCY, IDLE_W, WAIT_W, LIMIT_W, TDP_W, PEAK_RATE, HELD = range(9, 17)
+CHIP_COLUMNS = 17
 # columns of Machine.levels; a torus is one level for each axis, levels of one tier have the same TIER
 RANKS, BYTES_PER_S, LATENCY_S, NETWORK, REDUCES, OVERSUBSCRIPTION, WRAP, TIER, DOMAIN, UPLINKS, RAILS = range(11)
 LEVEL_COLUMNS = 11
@@ -71,6 +71,7 @@ def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Clust
     values = _chip_values(chip, family, given, power)
     held = _held_clock(values, power)
     values[CLOCK_HZ] *= held
+    values[HELD] = held
     return Machine(
         mechanism=MECHANISMS.index(family.mechanism),
         rates=_rates(chip) * held,

@@ -7,16 +7,26 @@ import math
 import numpy as np
 
 from ..jit import inline
-from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, Row
+from .machine import (
+    ARRAY,
+    CLOCK_HZ,
+    HELD,
+    IDLE_W,
+    MEMORY_RATE,
+    PEAK_RATE,
+    SRAM_BYTES,
+    SRAM_RATE,
+    TDP_W,
+    UNITS,
+    Row,
+)
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
-QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, PAIR_PASSES, ROW_PASSES, RESIDENT = range(11, 19)
-THROTTLE, PAIR_WIDTH_PASSES = range(19, 21)
-STORE, SMALL_TILE, QUANTISE_VALUE = 16, 17, 20  # columns of a product that experts use for their passes
+QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, STORE, SMALL_TILE, RESIDENT = range(11, 19)
+FLOP_PJ, QUANTISE_VALUE, BLOCKS, SINGLE = range(19, 23)
 LONG_S = 1e-3  # of a product of this length the power limit takes half of what it takes of one that never ends
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
-TILE_SIDES = np.array([16.0, 32.0, 64.0, 128.0, 256.0])
 TILE_ROWS = np.array([128.0, 128.0, 256.0, 64.0, 64.0, 128.0, 64.0, 32.0, 32.0, 16.0, 16.0])
 TILE_COLUMNS = np.array([256.0, 128.0, 128.0, 256.0, 128.0, 64.0, 64.0, 128.0, 64.0, 128.0, 64.0])
 PER_ROWS, PER_COLUMNS = 1.0 / TILE_ROWS, 1.0 / TILE_COLUMNS  # powers of two: exact
@@ -50,18 +60,18 @@ def missed(size: float, cache: float) -> float:
 
 
 @inline
-def tile_step_s(a: float, b: float, inside: Elements, p: Row, chip: Row) -> float:
-    """Time of one step along k of an a x b tile on one unit: arithmetic, operands or latency, whichever binds."""
-    arithmetic = 2.0 * a * b * chip[UNITS] / (inside[2] * p[EFFICIENCY])
-    operands = (a * inside[0] + b * inside[1]) / (p[UNIT_BYTES] * chip[CLOCK_HZ])
-    latency = p[STEP] / chip[CLOCK_HZ]
-    return math.sqrt(arithmetic * arithmetic + operands * operands + latency * latency)
-
-
-@inline
 def _whole_waves(waves: float, quantum: float) -> float:
     """Waves that are paid: at least one; a unit that idles in the last one costs `quantum` of a busy one."""
     return max(1.0, waves + quantum * (math.ceil(waves) - waves))
+
+
+@inline
+def _is_block(a: float, b: float, m: float, rows: float) -> bool:
+    """True for the tile that kernels compiled for few sizes take: 64 x 64 up to `rows` rows, 64 x 128 up to twice as many, else
+    128 x 128."""
+    if m <= 2.0 * rows:
+        return a == 64.0 and b == (64.0 if m <= rows else 128.0)
+    return a == 128.0 and b == 128.0
 
 
 @inline
@@ -83,6 +93,8 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     for index in range(count):
         i = index if m > SMALL_ROWS else count - 1 - index  # the likely winner first
         a, b = TILE_ROWS[i], TILE_COLUMNS[i]
+        if p[BLOCKS] > 0.0 and not _is_block(a, b, m, p[BLOCKS]):
+            continue
         high, wide = min(a, m), min(b, n)
         tiles = math.ceil(m * PER_ROWS[i]) * math.ceil(n * PER_COLUMNS[i]) * batch
         arithmetic = flop * (a * b + p[SMALL_TILE] * SMALL_AREA)
@@ -93,7 +105,7 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
         operands = byte * (high * inside[0] + wide * inside[1])
         whole = k * math.sqrt(arithmetic * arithmetic + operands * operands + latency)
         best = min(best, _whole_waves(spread, quantum) * (whole + each))
-        if whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best:
+        if p[BLOCKS] > 0.0 or whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best:
             continue
         for j in range(SPLITS.size):
             split = SPLITS[j]
@@ -114,10 +126,22 @@ def quantise_s(m: float, k: float, p: Row, chip: Row) -> float:
 
 
 @inline
+def slowed(flop_s: float, rate: float, p: Row, chip: Row) -> float:
+    """Printed clock over the one at which an endless product of so many FLOP/s keeps the chip's power limit: energy goes with
+    its square. rate: FLOP/s of a rank in its format, each of which takes the less the more of them there are."""
+    spare = chip[TDP_W] - chip[IDLE_W]
+    if not spare > 0.0:
+        return 1.0
+    flop_j = p[FLOP_PJ] * 1e-12 * chip[PEAK_RATE] * chip[HELD] ** 3 / rate
+    return math.sqrt(max(1.0, flop_j * flop_s / spare))
+
+
+@inline
 def _tiles(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     m, n, k, batch = d[0], d[1], d[2], max(d[3], 1.0)
     compute = tile_waves_s(d, inside, p, chip)
-    compute *= 1.0 + p[THROTTLE] * compute * compute / (compute * compute + LONG_S * LONG_S)
+    slower = slowed(2.0 * m * n * k * batch / compute, inside[2], p, chip)
+    compute *= 1.0 + (slower - 1.0) * compute * compute / (compute * compute + LONG_S * LONG_S)
     weights = inside[1] * n * k * batch
     activations = (inside[0] * m * k + inside[3] * m * n) * batch
     cache = p[CACHE_SHARE] * chip[SRAM_BYTES]
@@ -181,4 +205,5 @@ def matmul_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
         work = _systolic(d, inside, p, chip)
     else:
         work = _pe_grid(d, inside, p, chip)
-    return p[LAUNCH] / chip[CLOCK_HZ] + quantise_s(d[0], d[2], p, chip) + work
+    launch = p[LAUNCH] + (p[SINGLE] if d[0] <= 1.0 else 0.0)
+    return launch / chip[CLOCK_HZ] + quantise_s(d[0], d[2], p, chip) + work

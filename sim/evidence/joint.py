@@ -133,6 +133,7 @@ class Joint:
         self.names = tuple(p.name for p in free)
         self.columns = columns
         self.scales = np.array([p.scale for p in free])
+        self.held = np.array([p.width for p in free])
         values = first[columns]
         self.start = np.log(np.maximum(values + self.scales, 1e-12))
         limits = [_limits(p, float(value)) for p, value in zip(free, values, strict=True)]
@@ -188,12 +189,12 @@ class Joint:
 
     def widths(self) -> FloatArray:
         """Prior width of each entry of the vector; one of 0 holds its entries where they are."""
-        count = self.local.size
+        held = self.held[self.local]
         widths = np.concatenate(
             (
-                np.full(self.start.size, self.priors.family),
-                np.full(count * len(self.generations), self.priors.generation),
-                np.full(count * len(self.chips), self.priors.chip),
+                np.minimum(self.held, self.priors.family),
+                *[np.minimum(held, self.priors.generation) for _ in self.generations],
+                *[np.minimum(held, self.priors.chip) for _ in self.chips],
             )
         )
         out: FloatArray = np.maximum(widths, HELD)

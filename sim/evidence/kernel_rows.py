@@ -13,7 +13,7 @@ from ..catalog.calibrations import Stack
 from ..catalog.chips import Chip
 from ..cost import BASES, Machine, basis, interval
 from ..cost.machine import MEMORY_RATE
-from ..cost.parameters import COLLECTIVE, column
+from ..cost.parameters import COLLECTIVE, MATMUL, column
 from ..errors import InputError, UnknownFigure
 from ..lowering.kernels import DTYPE_IDS, Kernels
 from ..lowering.kinds import KIND_IDS, PART_IDS, PHASE_IDS
@@ -37,6 +37,9 @@ FORMATS = {
 }
 _COLLECTIVES = {"alltoall": "all_to_all"}
 _HOST = column(COLLECTIVE, "host_us")
+_HOST_US, _HOST_FEW_US, _HOST_ODD_US = (column(MATMUL, f"{name}host_us") for name in ("", "few_rows_", "odd_"))
+# vLLM: Cutlass for n that is no multiple of 64 or k of 128, else FlashInfer for few rows (where there is one), else DeepGEMM
+BLOCK, BLOCK_COLUMNS, FEW_ROWS = 128, 64, 32
 _BYTES = {"bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5}
 
 
@@ -75,16 +78,23 @@ def kernels_of(table: Table) -> tuple[Kernels, list[str]]:
 
 
 def launched_alone(table: Table) -> BoolArray:
-    """True where a time holds the launch by the host and the copy into a registered buffer: kernels labelled eager [n]."""
-    return np.array([name.endswith("_eager") for name in table.column("kernel")], bool)
+    """True where a time holds the launch by the host [n]: collectives labelled eager, with the copy into a registered buffer, and
+    vLLM's products of 128-wide blocks, which its benchmark calls one by one."""
+    return np.array([name.endswith(("_eager", "Fp8BlockScaledMMKernel")) for name in table.column("kernel")], bool)
 
 
 def launched_alone_s(times: FloatArray, kernels: Kernels, packed: Machine) -> FloatArray:
-    """Seconds of collectives of `launched_alone`, from those of the same in a graph: with the copy into the registered buffer,
-    and no less than the host takes from one call to the next."""
-    host_s = packed.parameters[kernels.kind, kernels.dtype, kernels.stored, _HOST] * 1e-6
-    copied: FloatArray = np.maximum(times + 2.0 * kernels.dims[:, 0] / packed.chip_values[MEMORY_RATE], host_s)
-    return copied
+    """Seconds of kernels of `launched_alone`, from those of the same in a graph: no less than the host takes from one call to
+    the next. A collective is also copied into the registered buffer."""
+    values = packed.parameters[kernels.kind, kernels.dtype, kernels.stored]
+    gemm = kernels.kind == KIND_IDS["gemm"]
+    dims = kernels.dims
+    odd = ((dims[:, 1] % BLOCK_COLUMNS != 0) | (dims[:, 2] % BLOCK != 0)) * _HOST_ODD_US
+    few = ((dims[:, 0] < FEW_ROWS) & (odd == 0) & (values[:, _HOST_FEW_US] > 0.0)) * _HOST_FEW_US
+    at = np.where(gemm, np.maximum(np.where(odd + few == 0, _HOST_US, 0), odd + few), _HOST)
+    copied = np.where(gemm, 0.0, 2.0 * dims[:, 0] / packed.chip_values[MEMORY_RATE])
+    out: FloatArray = np.maximum(times + copied, values[np.arange(times.size), at] * 1e-6)
+    return out
 
 
 def stack_of(label: str, chip: Chip, context: Context) -> Stack:

@@ -47,7 +47,7 @@ def test_the_columns_that_the_code_reads_are_those_of_the_tables() -> None:
     assert names(MATMUL)[matmul.SINGLE] == "single_clocks"
     assert names(MATMUL)[matmul.QUANTUM] == "quantum"
     assert names(MATMUL)[matmul.EXPERTS] == names(TABLES["moe"])[experts.EXPERT] == "experts_clocks"
-    assert names(TABLES["moe"])[experts.FALLBACK_MEMORY] == "fallback_memory"
+    assert names(TABLES["moe"])[experts.FALLBACK_BYTES] == "fallback_bytes_per_clock"
     assert names(PREFILL)[attention.STORE_WIDTH] == "store_width"
     assert names(DECODE)[attention.REACH] == "reach"
     assert names(LINEAR)[attention.CHUNK_CLOCKS] == "chunk_clocks"

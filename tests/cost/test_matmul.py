@@ -28,7 +28,7 @@ GEMM = {
     "granule": 64.0,
     "store_clocks_per_byte": 0.02,
     "small_tile": 0.3,
-    "throttle": 0.2,
+    "flop_pj": 2.0,
 }
 MECHANISMS = ("tiles", "systolic", "pe_grid")
 SIZES = st.integers(1, 20000)
@@ -77,7 +77,9 @@ def waves_twin(m: int, n: int, k: int) -> float:
 
 def tiles_twin(m: int, n: int, k: int) -> float:
     waves = waves_twin(m, n, k)
-    waves *= 1.0 + 0.2 * waves**2 / (waves**2 + 1e-6)
+    drawn = 2e-12 * 2 * m * n * k / waves  # 2 pJ a FLOP, where 900 W are left
+    slower = math.sqrt(max(1.0, drawn / 900)) - 1.0
+    waves *= 1.0 + slower * waves**2 / (waves**2 + 1e-6)
     weights, activations = 2 * n * k, 2 * (m * k + m * n)
     cold = 1 / (1 + (0.1 * 5e7 / activations) ** 4)
     moved = max((weights + activations * cold) / (MEMORY_RATE * 0.9), (weights + activations) / 2e13)
@@ -120,7 +122,7 @@ def test_a_product_takes_as_long_as_its_plain_twin_says(mechanism: str, m: int, 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_a_huge_product_takes_its_flops_over_the_reached_peak(mechanism: str) -> None:
-    free = {"throttle": 0.0, "small_tile": 0.0, "cache_share": 0.9}
+    free = {"flop_pj": 0.0, "small_tile": 0.0, "cache_share": 0.9}
     machine = machine_of(mechanism, unit_bytes_per_clock=1e4, step_clocks=1e-3, norm=12.0, **free)
     assert gemm(machine, 51200, 51200, 51200) == pytest.approx(2 * 51200**3 / (PEAK * 0.8), rel=0.02)
 
@@ -170,7 +172,7 @@ def test_a_lower_rate_never_makes_a_product_faster(name: str, m: int, n: int, k:
 LATENCIES = ["launch_clocks", "fill_clocks", "step_clocks", "split_clocks", "ramp_clocks", "store_clocks_per_byte"]
 
 
-@pytest.mark.parametrize("name", [*LATENCIES, "small_tile", "throttle", "quantum"])
+@pytest.mark.parametrize("name", [*LATENCIES, "small_tile", "flop_pj", "quantum"])
 @settings(max_examples=40, deadline=None)
 @given(m=SIZES, n=SIZES, k=SIZES, share=st.floats(0.0, 1.0))
 def test_a_lower_cost_never_makes_a_product_slower(name: str, m: int, n: int, k: int, share: float) -> None:
@@ -194,10 +196,20 @@ def test_no_product_beats_the_rates_that_its_machine_reaches(m: int, n: int, k: 
 
 
 def test_a_long_product_runs_at_the_clock_that_the_power_limit_leaves() -> None:
-    free = machine_of("tiles", throttle=0.0)
+    free = machine_of("tiles", flop_pj=0.0)
     short, long = (256, 4096, 4096), (32768, 32768, 32768)
     assert gemm(machine_of("tiles"), *short) == pytest.approx(gemm(free, *short), rel=1e-3)
-    assert gemm(machine_of("tiles"), *long) == pytest.approx(1.2 * gemm(free, *long), rel=1e-2)
+    drawn = 2e-12 * 2 * 32768**3 / gemm(free, *long)
+    assert drawn > 1.2 * 900
+    assert gemm(machine_of("tiles"), *long) == pytest.approx(math.sqrt(drawn / 900) * gemm(free, *long), rel=1e-2)
+
+
+def test_a_kernel_of_fixed_tiles_pays_whole_ones_and_never_splits() -> None:
+    fixed = machine_of("tiles", blocks=64.0)
+    assert gemm(fixed, 129, 512, 65536) > 2 * gemm(machine_of("tiles"), 129, 512, 65536)
+    assert gemm(fixed, 129, 128, 65536) == pytest.approx(gemm(fixed, 256, 128, 65536), rel=0.02)
+    assert gemm(fixed, 64, 128, 65536) < gemm(fixed, 129, 128, 65536)
+    assert gemm(fixed, 1, 128, 128) < gemm(machine_of("tiles", blocks=64.0, single_clocks=9e3), 1, 128, 128)
 
 
 def test_a_long_inner_dimension_is_split_over_idle_units() -> None:
