@@ -103,11 +103,12 @@ COMMANDS = {
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 GROUPS = {"search": "Search: the best plans for a question. `gambrel search train --help`."}
+WORDS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
 EPILOG = "Start with: gambrel demo"
 
 
-def build(wanted: Collection[str] = tuple(name.partition(" ")[0] for name in COMMANDS)) -> typer.Typer:
-    """The application. Commands that are not wanted are only listed: their options are never built."""
+def build(wanted: Collection[str] = WORDS) -> typer.Typer:
+    """The application. Commands whose first word is not wanted are only listed: their options are never built."""
     app = typer.Typer(
         name="gambrel",
         help="How fast, how costly and how reliable a transformer runs on a cluster that you do not have.",
@@ -157,11 +158,7 @@ def _root(
 def run(arguments: list[str]) -> int:
     """Run one command line; the exit code: 0 done, 1 legal but does not fit, 2 malformed or illegal."""
     completing = any(name.endswith("_COMPLETE") for name in os.environ)
-    app = build(
-        [name.partition(" ")[0] for name in COMMANDS]
-        if completing
-        else [name.partition(" ")[0] for name in COMMANDS if name.partition(" ")[0] in arguments]
-    )
+    app = build(WORDS if completing else [word for word in WORDS if word in arguments])
     try:
         code = app(arguments, standalone_mode=False, prog_name="gambrel")
     except GambrelError as error:

@@ -47,7 +47,7 @@ def clock_share(drawn_w: FloatArray, chip: FloatArray) -> FloatArray:
     return share
 
 
-def held_j(joules: FloatArray, seconds: FloatArray, machine: Machine) -> FloatArray:
+def held_j(joules: FloatArray, seconds: FloatArray | float, machine: Machine) -> FloatArray:
     """Energy of so many seconds of work [J], whose mean draw the power limit holds."""
     out: FloatArray = np.minimum(joules, seconds * machine.chip_values[LIMIT_W])
     return out

@@ -305,10 +305,29 @@ def find_tables(path: Path, verb: str, library: Library | None = None) -> list[T
     return [table]
 
 
+def places_of_rows(tables: Sequence[Table], out: Path, from_file: bool) -> list[Path]:
+    """Where each table's rows are written: `out` itself for a table given as a file, else under its own name in the folder `out`.
+
+    Raises InputError if `out` is the other of file and folder.
+    """
+    if from_file:
+        if out.is_dir():
+            raise InputError(
+                f"--rows {out}: a folder stands there. Give the name of a file, such as {out / 'rows.csv'}."
+            )
+        return [out] * len(tables)
+    if out.is_file() or out.suffix == ".csv":
+        raise InputError(
+            f"--rows {out}: rows of several tables go into a folder. Give a folder, or a PATH of one table."
+        )
+    return [out / Path(table.path).name for table in tables]
+
+
 def write_rows(path: Path, table: Table, added: Mapping[str, Sequence[str]]) -> None:
     """Write a table with all its columns unchanged and further ones after them, whole or not at all.
 
     A column of the input that is to be added (a table that was written here before) is replaced.
+    Raises InputError if the file cannot be written.
     """
     keep = [index for index, name in enumerate(table.header) if name not in added]
     buffer = io.StringIO(newline="")
@@ -317,4 +336,7 @@ def write_rows(path: Path, table: Table, added: Mapping[str, Sequence[str]]) -> 
     columns = list(added.values())
     for index, cells in enumerate(table.cells):
         writer.writerow([*(cells[i] for i in keep), *(column[index] for column in columns)])
-    write_whole(path, buffer.getvalue())
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"--rows {path}: {error.strerror}. Give a place that can be written.") from error

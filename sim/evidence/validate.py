@@ -32,7 +32,7 @@ from .power_fit import leave_out as predict_power_left_out
 from .predictions import Predictions, Progress, silent
 from .score import Line, errors_of, summarise
 from .splits import check_split
-from .tables import VERBS, Table, find_tables, known_tables, write_rows
+from .tables import VERBS, Table, find_tables, known_tables, places_of_rows, write_rows
 from .verdicts import Verdict, verdicts
 
 Predict = Callable[[Table, Context, Progress], Predictions]
@@ -137,7 +137,8 @@ def validate(
 
     verb: one of VERBS. path None: the tables that the catalogue ships. Several tables are written into a folder, one file
     each, of the same names. leave_out: a split of splits.OF_KERNELS: refits that have not seen a row predict it.
-    Raises InputError for an unknown verb or split, a malformed table, or a path that holds no table of the verb.
+    Raises InputError for an unknown verb or split, a malformed table, a path that holds no table of the verb, or a place that
+    rows cannot be written to.
     """
     if verb not in PREDICT:
         raise InputError(f"validate {verb}: not a kind of measurement. Use one of {', '.join(VERBS)}.")
@@ -145,8 +146,9 @@ def validate(
         check_split(verb, leave_out)
     context = context or Context()
     tables = find_tables(path, verb, context.library) if path is not None else shipped_tables(context.library, verb)
-    reports, written = [], []
-    for table in tables:
+    written = [] if rows is None else places_of_rows(tables, rows, path is not None and not path.is_dir())
+    reports = []
+    for place, table in enumerate(tables):
         excluded = scored_by(table, context)
         plainer: tuple[Beside, ...] = ()
         if leave_out is not None and verb == "power":
@@ -157,11 +159,9 @@ def validate(
             found = predict_left_out(table, leave_out, excluded, context, progress)
             predictions, plainer = found.predictions, beside(table, found, excluded, context)
         reports.append(report_of(table, predictions, excluded, context, plainer))
-        if rows is not None:
-            target = rows / Path(table.path).name if path is None or path.is_dir() else rows
-            write_rows(target, table, predictions.columns(excluded))
-            written.append(str(target))
-    return Report(verb, context.level, tuple(reports), tuple(written), leave_out)
+        if written:
+            write_rows(written[place], table, predictions.columns(excluded))
+    return Report(verb, context.level, tuple(reports), tuple(str(target) for target in written), leave_out)
 
 
 def shipped_tables(library: Library, verb: str) -> list[Table]:

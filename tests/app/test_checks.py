@@ -48,3 +48,21 @@ def test_an_unknown_kind_level_or_file_exits_2(tmp_path, capsys):
         written = capsys.readouterr()
         assert written.err.count("\n") == 1
         assert written.out == ""
+
+
+def test_rows_that_cannot_be_written_are_refused_before_anything_is_predicted(tmp_path, capsys):
+    mine, folder = head(tmp_path / "mine.csv", 2), tmp_path / "folder"
+    folder.mkdir()
+    for arguments in (
+        ["campaigns", "--rows", str(mine)],
+        ["campaigns", "--rows", str(tmp_path / "rows.csv")],
+        ["training", str(mine), "--rows", str(folder)],
+    ):
+        assert run(["validate", *arguments]) == 2
+        assert "--rows" in capsys.readouterr().err
+
+
+def test_rows_below_a_file_are_refused_in_one_line(tmp_path, capsys):
+    mine = head(tmp_path / "mine.csv", 2)
+    assert run(["validate", "training", str(mine), "--rows", str(mine / "rows.csv")]) == 2
+    assert capsys.readouterr().err.startswith("gambrel: --rows")
