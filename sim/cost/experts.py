@@ -27,7 +27,7 @@ from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_RATE, UNITS, FloatArray,
     FALLBACK_ABOVE,
     FALLBACK_RATE,
     FALLBACK_LAUNCH,
-    FALLBACK_MEMORY,
+    FALLBACK_BYTES,
 ) = range(17)
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
@@ -189,7 +189,8 @@ def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
     memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), moved / chip[SRAM_RATE])
     launch = p[LAUNCH]
     if 0.0 < p[FALLBACK_ABOVE] < d[3] / share:
-        compute, memory, launch = compute / p[FALLBACK_RATE], memory / p[FALLBACK_MEMORY], launch + p[FALLBACK_LAUNCH]
+        compute, launch = compute / p[FALLBACK_RATE], launch + p[FALLBACK_LAUNCH]
+        memory = max(memory, moved / (p[FALLBACK_BYTES] * chip[UNITS] * clock))
     sort = p[SORT] * (1.0 - math.exp(-pairs / FEW_PAIRS))
     large = max(compute, memory)
     work = large * (1.0 + (min(compute, memory) / large) ** p[NORM]) ** (1.0 / p[NORM])

@@ -144,11 +144,14 @@ def test_pairs_of_other_ranks_cost_their_share_of_the_passes() -> None:
 
 
 def test_more_experts_than_the_dispatch_rule_allows_run_the_plainer_kernel() -> None:
-    machine = machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_memory=0.5, fallback_clocks=0.0)
+    machine = machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_clocks=0.0)
     assert moe(machine, 262144, 128) == moe(machine_of(), 262144, 128)
     assert moe(machine, 262144, 16, share=1 / 16) == pytest.approx(
         2 * moe(machine_of(), 262144, 16, share=1 / 16), rel=0.05
     )
+    slow = machine_of(fallback_above=128.0, fallback_bytes_per_clock=2.0)
+    weights = 256 * 3 * 4096 * 2048 * 2
+    assert moe(slow, 2048, 256) == pytest.approx(weights / (2.0 * 100 * CLOCK), rel=0.05)
 
 
 @settings(max_examples=60, deadline=None)

@@ -50,10 +50,5 @@ EXPERTS = (
     ),
     Parameter("fallback_rate", 0.25, "speed of products of that kernel over the usual one's", bounds=(0.02, 1.0)),
     Parameter("fallback_clocks", 10000.0, "that kernel's launch less the usual one's", scale=5000.0),
-    Parameter(
-        "fallback_memory",
-        0.5,
-        "reached share of the memory bandwidth of that kernel over the usual one's",
-        bounds=(0.02, 1.0),
-    ),
+    Parameter("fallback_bytes_per_clock", 5.0, "that one unit moves in a clock in that kernel"),
 )
