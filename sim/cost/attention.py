@@ -14,6 +14,7 @@ QUERY_TILE, PACKED, DECODE_QUERY, WORK, WIDE_EXPONENT, SLOW_SIZE, SLOW_SHARE, AL
 DECODE_ITEM, ITEM_SIZE, HEAD, SEQUENCE, SPLIT, QUANTUM, CACHE_SHARE, UNIT_BYTES = range(5, 13)
 ALONE_ITEM, ALONE_VALUES, DECODE_EXP, DECODE_EXP_EFFICIENCY, PACK, MOST_HEADS, SPLIT_HEADS = range(13, 20)
 FEWEST_HEADS, REGROUP, PART, REACH = range(20, 24)
+ALONE_LAUNCH, PLAIN_SIZE, PLAIN_LAUNCH, PLAIN_SHARE, PLAIN_PARTS, PLAIN_SEQUENCE, PLAIN_BATCH, FRONT = range(24, 32)
 LINEAR_LAUNCH, LINEAR_EFFICIENCY, LINEAR_MEMORY, LINEAR_NORM, CHUNK, CHUNK_CLOCKS = range(6)
 
 
@@ -90,38 +91,44 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     clock, units = chip[CLOCK_HZ], chip[UNITS]
     group = heads / kv_heads
     items = batch * kv_heads
+    before = p[LAUNCH] + batch * p[SEQUENCE]
+    plain = d[4] == p[PLAIN_SIZE]
     held = inside[1] * kv * d[6] * items
     width = d[4] + d[5]
     if mechanism == 1:
         width = _padded(d[4], chip[ARRAY]) + _padded(d[5], chip[ARRAY])
     if (group > p[MOST_HEADS] or group < p[FEWEST_HEADS]) and d[6] > d[4]:  # latent kernels pack any number
         items = batch * heads
+        before += p[ALONE_LAUNCH]
         each = kv * d[6] / (p[ALONE_VALUES] * clock)
         item = p[ALONE_ITEM] / clock
     else:
         packed = math.ceil(group / p[PACK]) * p[PACK]
-        arithmetic = 2.0 * packed * width * kv * units / (inside[2] * p[EFFICIENCY])
+        efficiency = p[EFFICIENCY] * (p[PLAIN_SHARE] if plain else 1.0)
+        arithmetic = 2.0 * packed * width * kv * units / (inside[2] * efficiency)
         arithmetic += packed * kv * units / _exp_rate(p[DECODE_EXP], p[DECODE_EXP_EFFICIENCY], chip)
-        each = joined(arithmetic, inside[1] * kv * d[6] / (p[UNIT_BYTES] * clock), p[NORM])
+        loads = inside[1] * kv * d[6] / (p[UNIT_BYTES] * clock)
+        each = math.sqrt(arithmetic * arithmetic + loads * loads)
         item = (p[DECODE_ITEM] + (p[ITEM_SIZE] + p[HEAD] * group) * d[4] / 128.0) / clock
     waves = items / units
     waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
     compute = waves * (each + item)
     if items < 2.0 * units and group >= p[SPLIT_HEADS]:
-        # square of the parts beyond which they cost more
-        enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf
-        for count in (1.0, 2.0, 4.0):
-            split = math.floor(min(count * units / items, math.sqrt(count * enough)))
+        most = p[PLAIN_PARTS] if plain else math.inf
+        enough = math.sqrt(each * clock / p[PART]) if p[PART] > 0.0 else math.inf  # parts beyond which they cost more
+        for count, root in ((1.0, 1.0), (2.0, 1.4142135623730951), (4.0, 2.0)):
+            split = math.floor(min(count * units / items, root * enough, most))
             if split >= 2.0:
                 compute = min(compute, count * (each / split + item) + (p[SPLIT] + p[PART] * split) / clock)
     share = missed(held, p[CACHE_SHARE] * chip[SRAM_BYTES])
     rate = chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY] * min(1.0, max(items / units, 1.0) / p[REACH])
     memory = held * max(share / rate, 1.0 / chip[SRAM_RATE])
     memory += inside[0] * batch * heads * width / chip[MEMORY_RATE]
-    before = p[LAUNCH] + batch * p[SEQUENCE]
+    if plain:
+        before += p[PLAIN_LAUNCH] + (batch * p[PLAIN_SEQUENCE] if batch < p[PLAIN_BATCH] else 0.0)
     if batch > 1.0 and kv_heads > 1.0 and group > 1.0:
         before += p[REGROUP]
-    return before / clock + joined(compute, memory, p[NORM])
+    return before / (p[FRONT] * 1e9 if p[FRONT] > 0.0 else clock) + joined(compute, memory, p[NORM])
 
 
 @inline

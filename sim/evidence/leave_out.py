@@ -1,6 +1,7 @@
 """`--leave-out`: refits the kernels without some of the measured rows and predicts those by values that have not seen them.
 
 A refit takes one kind and format under one stack, on all its chips together (joint.py), and starts from the declared defaults.
+Rules of dispatch (choices) are those of the family and, where the generation of a row is not what is left out, of the generation.
 Left out a stack, its rows are priced as another stack with rows of the same format is, else by the values of no stack.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,7 +77,7 @@ class _Refits:
 
     def __init__(self, table: Table, split: str, excluded: Sequence[str], context: Context) -> None:
         self.context, self.split = context, split
-        self.shared = Context(context.library, "shared")
+        self.shared, self.ruled = Context(context.library, "shared"), Context(context.library, "family")
         self.plain = Context(context.library, "datasheet")
         self.spread = Context(context.library, _INTERVALS.get(split, "family"))
         self.kernels, self.reason = kernels_of(table)
@@ -171,13 +172,19 @@ class _Refits:
         members = []
         for chip in chips:
             rows = self._fitted_rows(group, chip)
-            packed = self._machine(self.shared, chip, group.stack)
+            packed = self._machine(self._base(chip, chips), chip, group.stack)
             kernels = self.kernels.take(rows)
             members.append(Member(chip, self.chips[chip].generation, packed, kernels, self.measured_s[rows]))
         table = TABLES[group.key.partition(".")[0]]
         cell = members[0].machine.parameters[_cell(members[0].kernels)]
         values = {parameter.name: float(value) for parameter, value in zip(table, cell, strict=False)}
         return Joint(members, start=good_start(values, table, fresh=True)), chips
+
+    def _base(self, chip: str, chips: Iterable[str]) -> Context:
+        """Whose rules of dispatch a refit may know: its generation's, unless no other chip tells of the generation."""
+        generation = self.chips[chip].generation
+        told = any(other != chip and self.chips[other].generation == generation for other in chips)
+        return self.ruled if self.split in _INTERVALS or (self.split == "device" and told) else self.shared
 
     def _machine(self, context: Context, chip: str, stack: str) -> Machine:
         record = self.chips[chip]
@@ -189,7 +196,7 @@ class _Refits:
             return
         kernels = self.kernels.take(rows)
         try:
-            base = self._machine(self.shared if fitted else self.plain, chip, stack)
+            base = self._machine(self._base(chip, fitted.group.rows) if fitted else self.plain, chip, stack)
             spread = self._machine(self.spread if fitted else self.plain, chip, stack).residuals
             packed = base._replace(residuals=spread)
             shared = packed

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sim.catalog.library import Library
 from sim.cost import Machine, machine, seconds_of, seconds_of_rows
@@ -263,3 +264,59 @@ def test_linear_attention_is_linear_in_the_sequence() -> None:
     machine = build("tiles")
     once = seconds_of("linear_attention", 8, 32768, 32, 128, 128, machine=machine)
     assert seconds_of("linear_attention", 8, 65536, 32, 128, 128, machine=machine) == pytest.approx(2 * once, rel=0.02)
+
+
+@pytest.mark.parametrize("stack", ["vllm", "trtllm"])
+@pytest.mark.parametrize("chip_id", ["a100-sxm-80gb", "h100-sxm", "b200"])
+def test_decode_is_continuous_in_the_tokens_of_the_cache(chip_id: str, stack: str) -> None:
+    library, random = Library(), np.random.default_rng(0)
+    chip = library.chip(chip_id)
+    found = machine(
+        chip, library.family(chip.family), library.calibration(chip, library.stack(stack)), library.cluster(chip_id)
+    )
+    rows = np.zeros((10_000, 8))
+    rows[:, 0], rows[:, 1] = np.exp(random.uniform(0, 7, 10_000)).round(), np.exp(random.uniform(3, 12, 10_000))
+    rows[:, 3] = random.choice([1, 2, 4, 8], 10_000)
+    rows[:, 2] = rows[:, 3] * random.choice([1, 4, 8, 16, 64], 10_000)
+    rows[:, 4] = rows[:, 5] = random.choice([64, 128, 192, 256], 10_000)
+    rows[:, 6] = 2 * rows[:, 4]
+    longer = rows.copy()
+    longer[:, 1] *= 1.001
+    for stored in ("bf16", "fp8"):
+        grows = decoded(longer, found, stored) / decoded(rows, found, stored)
+        assert np.all((grows > 0.99) & (grows < 1.01))
+
+
+def decoded(rows: NDArray[np.float64], found: Machine, stored: str) -> NDArray[np.float64]:
+    ids = [np.full(len(rows), value, np.int16) for value in (KIND_IDS["attention_decode"], DTYPE_IDS["bf16"])]
+    return np.asarray(seconds_of_rows(*ids, np.full(len(rows), DTYPE_IDS[stored], np.int16), rows, found))
+
+
+def test_launches_of_decode_take_their_own_clock_and_no_chip_s() -> None:
+    decode = {**PARAMETERS["attention_decode"], "launch_clocks": 18000.0}
+    shape = (1, 1, 1, 1, 64, 64, 128)
+    own = machine_of(attention_decode={**decode, "front_ghz": 1.8})
+    none = machine_of(attention_decode={**decode, "front_ghz": 1.8, "launch_clocks": 0.0})
+    added = seconds_of("attention_decode", *shape, machine=own) - seconds_of("attention_decode", *shape, machine=none)
+    assert added == pytest.approx(10e-6)
+
+
+def test_a_plainer_decode_kernel_costs_each_sequence_of_a_small_batch_and_splits_into_few_parts() -> None:
+    decode = PARAMETERS["attention_decode"]
+    usual = machine_of(attention_decode=decode)
+    plain = {"plain_size": 512.0, "plain_sequence_clocks": 5000.0, "plain_batch": 1024.0}
+    slow = machine_of(attention_decode={**decode, **plain})
+
+    def added(batch: int, size: int) -> float:
+        shape = (batch, 64, 8, 1, size, size, 2 * size)
+        return seconds_of("attention_decode", *shape, machine=slow) - seconds_of(
+            "attention_decode", *shape, machine=usual
+        )
+
+    assert added(512, 512) == pytest.approx(512 * 5000 / CLOCK)
+    assert added(1024, 512) == added(512, 256) == 0.0
+    few = machine_of(attention_decode={**decode, "plain_size": 128.0, "plain_parts": 2.0, "split_clocks": 0.0})
+    shape = (1, 1048576, 64, 1, 128, 128, 256)
+    assert seconds_of("attention_decode", *shape, machine=few) > 10 * seconds_of(
+        "attention_decode", *shape, machine=usual
+    )

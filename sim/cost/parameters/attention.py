@@ -50,22 +50,24 @@ PREFILL = (
 )
 
 DECODE = (
-    Parameter("launch_clocks", 8000.0, "launches of the attention call", scope="chip"),
-    Parameter("efficiency", 0.3, "reached share of the peak", bounds=(0.01, 1.0), scope="chip"),
-    Parameter("memory_efficiency", 0.8, "reached share of the memory bandwidth", bounds=(0.01, 1.0), scope="chip"),
-    Parameter("norm", 3.0, "order of the norm that joins compute and memory time", bounds=(1.0, 12.0)),
+    Parameter("launch_clocks", 14500.0, "launches of the attention call", scope="chip"),
+    Parameter("efficiency", 0.5, "reached share of the peak", bounds=(0.01, 1.0), scope="chip"),
+    Parameter("memory_efficiency", 0.92, "reached share of the memory bandwidth", bounds=(0.01, 1.0), scope="chip"),
+    Parameter("norm", 2.0, "order of the norm that joins compute and memory time", bounds=(1.0, 12.0)),
     Parameter(
         "narrow", 0.0, "1: multiplies in the stored format of keys and values where that is faster", scope="choice"
     ),
     Parameter(
-        "item_clocks", 500.0, "of a work item (a KV head of a sequence, or a split of it)", scale=300.0, scope="chip"
+        "item_clocks", 2000.0, "of a work item (a KV head of a sequence, or a split of it)", scale=300.0, scope="chip"
     ),
-    Parameter("item_size_clocks", 0.0, "of a work item for each 128 values of its key", scale=300.0),
-    Parameter("head_clocks", 0.0, "of a work item for each 128 values of its query heads", scale=50.0),
-    Parameter("sequence_clocks", 0.0, "for each sequence of the batch", scale=20.0),
-    Parameter("split_clocks", 2000.0, "to add up the parts of a split KV range", scale=1000.0),
-    Parameter("quantum", 1.0, "cost of a unit that idles in the last wave of items", bounds=(0.0, 1.0), scale=0.1),
-    Parameter("cache_share", 0.5, "share of the cache that keeps KV from call to call", bounds=(0.0, 1.0), scale=0.05),
+    Parameter("item_size_clocks", 1000.0, "of a work item for each 128 values of its key", scale=300.0),
+    Parameter("head_clocks", 70.0, "of a work item for each 128 values of its query heads", scale=50.0),
+    Parameter("sequence_clocks", 4.0, "for each sequence of the batch", scale=20.0),
+    Parameter("split_clocks", 5000.0, "to add up the parts of a split KV range", scale=1000.0),
+    Parameter("quantum", 1.0, "cost of a unit that idles in the last wave of items", bounds=(0.0, 1.0), scope="choice"),
+    Parameter(
+        "cache_share", 0.48, "share of the cache that keeps KV from call to call", bounds=(0.0, 1.0), scope="choice"
+    ),
     Parameter("unit_bytes_per_clock", 40.0, "KV bytes that one unit takes in a clock", scope="choice"),
     Parameter("alone_item_clocks", 3000.0, "of a head that is worked on alone", scale=300.0),
     Parameter("alone_values_per_clock", 13.0, "KV values that one unit takes in a clock for a head alone"),
@@ -85,10 +87,18 @@ DECODE = (
     Parameter(
         "regroup_clocks", 0.0, "copies that bring heads together, with several sequences and KV heads", scope="choice"
     ),
-    Parameter("part_clocks", 0.0, "to add up the parts of a split KV range, for each part", scale=50.0),
+    Parameter("part_clocks", 80.0, "to add up the parts of a split KV range, for each part", scale=50.0),
     Parameter(
-        "reach", 1.0, "items a unit that it takes to reach the memory bandwidth", bounds=(1.0, 4.0), scope="chip"
+        "reach", 1.1, "items a unit that it takes to reach the memory bandwidth", bounds=(1.0, 4.0), scope="chip"
     ),
+    Parameter("alone_launch_clocks", 0.0, "more of launch where heads are worked on alone", scale=2000.0, scope="chip"),
+    Parameter("plain_size", 0.0, "head size for which the stack falls back on a plainer kernel", scope="choice"),
+    Parameter("plain_launch_clocks", 0.0, "more of launch of that kernel", scope="choice"),
+    Parameter("plain_share", 1.0, "efficiency of that kernel over the usual one", bounds=(0.001, 1.0)),
+    Parameter("plain_parts", 1024.0, "most parts into which that kernel splits a KV range", scope="choice"),
+    Parameter("plain_sequence_clocks", 0.0, "of that kernel for each sequence of a small batch", scope="choice"),
+    Parameter("plain_batch", 0.0, "sequences from which that kernel costs no such clocks", scope="choice"),
+    Parameter("front_ghz", 0.0, "clock in which launches count; 0: the chip's own", scope="choice"),
 )
 
 LINEAR = (
