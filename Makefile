@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy parameters headline power
+.PHONY: demo test lint bench readme accuracy parameters headline power training-fit
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -38,6 +38,9 @@ accuracy: $(STAMP)  ## docs/accuracy.md and its images from the shipped measurem
 
 power: $(STAMP)  ## what devices draw, refitted to the power table DATA=file
 	@$(BIN)/python docs/fit_power.py $(DATA)
+
+training-fit: $(STAMP)  ## the numbers of training in devices/, refitted to the tables of training runs in DATA=folder
+	@$(BIN)/python docs/fit_training.py $(DATA)
 
 headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 	@$(BIN)/python docs/accuracy_page.py --headline

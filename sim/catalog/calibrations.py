@@ -42,6 +42,10 @@ class Stack(Record):
     factors: dict[str, Number] = Field(
         default_factory=dict, description="exposed shares of overlapped traffic and the like"
     )
+    residuals: dict[str, Number] = Field(
+        default_factory=dict,
+        description="p10 and p90 of log(measured / predicted) of training steps that no fit had seen; moe_p10, moe_p90 of mixtures",
+    )
     engine: Engine = Engine()
     buckets: Literal["none", "power_of_two"] = "none"
     source: Text

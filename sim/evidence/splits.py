@@ -19,6 +19,8 @@ Labels = NDArray[np.object_]
 NAMES = ("random", "shapes", "model", "source", "device", "generation", "stack")
 OF_KERNELS = ("random", "shapes", "device", "generation", "stack")
 OF_POWER = ("model", "device")
+OF_TRAINING = ("random", "source", "device", "model")
+_OTHERS = {"power": OF_POWER, "training": OF_TRAINING}
 
 
 def check_split(verb: str, split: str) -> None:
@@ -26,13 +28,13 @@ def check_split(verb: str, split: str) -> None:
     known = ", ".join(OF_KERNELS)
     if split not in NAMES:
         raise InputError(f"--leave-out = {split!r}: no such split. For kernels use one of {known}.")
-    if verb == "power":
-        if split not in OF_POWER:
-            raise InputError(f"validate power --leave-out {split}: use one of {', '.join(OF_POWER)}.")
+    if verb in _OTHERS:
+        if split not in _OTHERS[verb]:
+            raise InputError(f"validate {verb} --leave-out {split}: use one of {', '.join(_OTHERS[verb])}.")
         return
     if verb != "kernels":
         raise InputError(
-            f"validate {verb} --leave-out {split}: only kernels are refitted; what {verb} rows use beside them stands in "
+            f"validate {verb} --leave-out {split}: nothing is refitted to {verb} rows; what they use stands in "
             f"devices/stacks. Use `gambrel validate kernels --leave-out` with one of {known}."
         )
     if split not in OF_KERNELS:

@@ -67,6 +67,14 @@ def layout_of(
     return Layout(with_rest(plan, rest, row.place) if rest else plan, 1.0 if batch is None else batch / planned)
 
 
+def interleaved(plan: Plan, model: Model, chunk_layers: int) -> Plan:
+    """The plan with chunks of so many layers, where its pipeline and its micro-batches allow it."""
+    passes = (plan.global_batch or 1) // (plan.micro_batch * (plan.dp or 1))
+    if plan.pp == 1 or passes % plan.pp:
+        return plan
+    return plan.with_(virtual_stages=max(1, model.layers // plan.pp // chunk_layers))
+
+
 def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
     """(tp, pp) that a row without any layout may have used, least first: tensor parallel within a node, then pipelines of
     such nodes; powers of two. TPUs: one program, sharded."""

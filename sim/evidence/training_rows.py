@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
@@ -22,7 +23,7 @@ from .context import Context
 from .predictions import Answer, Predictions, Progress, answered, collect
 from .row_models import model_of
 from .tables import Row, Table
-from .training_plans import Layout, cluster_for, layout_of, unstated_degrees
+from .training_plans import Layout, cluster_for, interleaved, layout_of, unstated_degrees
 from .training_sources import Source, source_of
 
 THIS_YEAR = 2026  # of rows that state none and whose source is not listed: current software
@@ -48,12 +49,9 @@ class Case(NamedTuple):
 
 def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     """Every row of a table of training runs, published, vTrain's or out of memory."""
-    models: dict[Model, Model] = {}
-    cases: list[Case | str] = []
+    cases = cases_of(table, context)
     groups: dict[tuple[int, str, str, str, int], list[int]] = defaultdict(list)
-    for index, row in enumerate(table.rows()):
-        case = answered(row, lambda row: _case(row, context, models))
-        cases.append(case)
+    for index, case in enumerate(cases):
         if isinstance(case, Case):
             groups[case.key].append(index)
     answers: list[Answer | str] = [case if isinstance(case, str) else "" for case in cases]
@@ -67,6 +65,33 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     return collect(table, answers)
 
 
+def cases_of(table: Table, context: Context) -> list[Case | str]:
+    """Each row ready to be priced, or why it cannot be."""
+    models: dict[Model, Model] = {}
+    return [answered(row, lambda row: _case(row, context, models)) for row in table.rows()]
+
+
+def measured_step_s(row: Row, case: Case) -> float:
+    """Seconds of the plan's step that a row states, or that its rate says by its source's convention; NaN: it states none."""
+    tokens = float((case.plan.global_batch or 1) * case.seq_len) / case.devices
+    if step_s := row.number("step_time_s"):
+        return step_s / case.scale
+    if rate := row.number("tokens_per_s_per_device"):
+        return tokens / rate
+    if tflops := row.number("tflops_per_device"):
+        return tokens * flops_per_token(case.model, case.seq_len, case.source) / (tflops * 1e12)
+    if share := row.number("mfu_pct"):
+        useful = flops_per_token(case.model, case.seq_len, case.source._replace(counts="model"))
+        return tokens * useful / (share / 100.0 * _peak(case))
+    return math.nan
+
+
+def _peak(case: Case) -> float:
+    """Peak that the source divides by."""
+    dtype = str(case.plan.dtypes.weights) if case.source.peak == "own" else "bf16"
+    return case.target.chip.matmul_flops_per_s(dtype)
+
+
 def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     model = model_of(context, row, "num_experts", "experts_per_token", "ffn")
     model = models.setdefault(model, model)  # equal models are one object, so that their rows are priced together
@@ -74,7 +99,7 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     devices, seq_len = row.need("num_devices"), row.need("seq_len")
     source = source_of(row.text("source"), f"{row.text('id')} {row.text('notes')}")
     year = row.count("year") or int(source.year or THIS_YEAR)
-    for layout in _layouts(row, model, chip, year, source.gradients):
+    for layout in _layouts(row, model, chip, year, source):
         check(model, layout.plan, training=True)
         target = _target(context, chip, _cluster(context, row, chip, layout.plan), source, row)
         plan = settled(model, layout.plan, target, float(seq_len))
@@ -83,11 +108,13 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     return Case(model, target, plan, layout.scale, source, devices, seq_len)
 
 
-def _layouts(row: Row, model: Model, chip: Chip, year: int, gradients: str) -> Iterator[Layout]:
+def _layouts(row: Row, model: Model, chip: Chip, year: int, source: Source) -> Iterator[Layout]:
     """What a row may have run, least first: the degrees that it does not state, then sharded weights if it does not state how
     it shards."""
     for unstated in unstated_degrees(row, chip):
-        layout = layout_of(row, model, chip, year, unstated, gradients)
+        layout = layout_of(row, model, chip, year, unstated, source.gradients)
+        if source.chunk_layers and row.count("VPP") is None:
+            layout = layout._replace(plan=interleaved(layout.plan, model, int(source.chunk_layers)))
         yield layout
     if not row.text("sharding") or "assumed default" in row.text("notes"):
         yield layout._replace(plan=layout.plan.with_(sharding="zero3"))
@@ -117,18 +144,17 @@ def _price(cases: list[Case]) -> list[Answer | str]:
 
 
 def _answer(case: Case, priced: Priced, index: int) -> Answer:
-    plan, chip = case.plan, case.target.chip
+    plan = case.plan
     step, held = float(priced.step_s[index]), float(priced.memory_bytes[index])
     rate = (plan.global_batch or 1) * case.seq_len / step / case.devices
     counted = rate * flops_per_token(case.model, case.seq_len, case.source)
     useful = rate * flops_per_token(case.model, case.seq_len, case.source._replace(counts="model"))
-    dtype = str(plan.dtypes.weights) if case.source.peak == "own" else "bf16"
     return Answer(
         {
             "step_time_s": step * case.scale,
             "tokens_per_s_per_device": rate,
             "tflops_per_device": counted / 1e12,
-            "mfu_pct": 100.0 * useful / chip.matmul_flops_per_s(dtype),
+            "mfu_pct": 100.0 * useful / _peak(case),
             "memory_gb_per_device": held / 1e9,
         },
         BASES[int(priced.basis[index])],

@@ -17,7 +17,8 @@ _FILE = Path("workloads") / "measured" / "training_sources.csv"
 class Source(NamedTuple):
     """attention: `full` or `causal`; counts: `model` FLOPs or `hardware` (a recompute pass included); peak: MFU is over the
     `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family;
-    year: of publication, for rows that do not give it; gradients: format they are summed in, "" = fp32 unless the row is fp16."""
+    year: of publication, for rows that do not give it; gradients: format they are summed in, "" = fp32 unless the row is fp16;
+    chunk_layers: layers of a chunk of the interleaved pipeline that the source runs where a row states none, "" = not interleaved."""
 
     source: str
     notes_pattern: str
@@ -27,9 +28,10 @@ class Source(NamedTuple):
     peak: str
     year: str
     gradients: str
+    chunk_layers: str
 
 
-_UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "")
+_UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "")
 
 
 @lru_cache(maxsize=1)

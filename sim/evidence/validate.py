@@ -33,6 +33,7 @@ from .predictions import Predictions, Progress, silent
 from .score import Line, errors_of, summarise
 from .splits import check_split
 from .tables import VERBS, Table, find_tables, known_tables, places_of_rows, write_rows
+from .training_fit import leave_out as predict_training_left_out
 from .verdicts import Verdict, verdicts
 
 Predict = Callable[[Table, Context, Progress], Predictions]
@@ -153,6 +154,8 @@ def validate(
         plainer: tuple[Beside, ...] = ()
         if leave_out is not None and verb == "power":
             predictions = predict_power_left_out(table, leave_out, context, progress)
+        elif leave_out is not None and verb == "training":
+            predictions = predict_training_left_out(table, leave_out, context, progress)
         elif leave_out is None:
             predictions = PREDICT[verb](table.configuration(), context, progress)
         else:

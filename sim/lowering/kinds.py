@@ -163,6 +163,8 @@ PARTS = (
     "ep_traffic",
     "dp_traffic",
     "pp_traffic",
+    "casts",
+    "gradients",
     "bubble",
     "host",
 )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..catalog.models import Block, Model
 from ..catalog.plans import Plan
 from .blocks import ACTIVATION_BYTES, Pass, layer, look
-from .kernels import EMBEDDING, HEAD, SEND, STEP, Kernels, concatenate
+from .kernels import DTYPE_IDS, EMBEDDING, HEAD, SEND, STEP, Kernels, concatenate
 from .kinds import KIND_IDS, PART_IDS, PHASE_IDS
 from .rows import Rows
 from .sharding import SHARDING, Columns, Step, columns
@@ -22,6 +22,9 @@ _TURNED = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather", "atte
 # passes of the backward direction over those of the forward one: elementwise reads two tensors and writes one instead of
 # reading and writing one; scans have two gradients
 _REPEATS = {"memory": 1.5, "linear_attention": 2.0, "gather": 3.0}
+
+NARROW = [DTYPE_IDS[name] for name in ("fp8", "fp8_block", "fp4")]
+CAST_BYTES = 4.0  # 2 read, 1 written as it lies, 1 transposed
 
 
 def kernels(model: Model, plan: Plan | Sequence[Plan], step: Step | Sequence[Step]) -> Kernels:
@@ -58,7 +61,7 @@ PASS_COLUMNS = (
         "experts",
         "experts_in",
     ),
-    *("kv", "gradient_bytes", "parameter_bytes", "overlap", "gathered", "split"),
+    *("kv", "gradient_bytes", "parameter_bytes", "overlap", "gathered", "split", "accumulates"),
 )
 # and those that `between_units` depends on
 BETWEEN_COLUMNS = (
@@ -92,7 +95,9 @@ def pass_units(model: Model, c: Columns, steps: Sequence[Step]) -> Kernels:
     forward = rows.table()
     if not training:
         return forward
-    tables = [forward, _recompute(forward, c), _backward(forward, c), _shards(c, weights(model, c))]
+    held = weights(model, c)
+    products = concatenate([forward, _recompute(forward, c), _backward(forward, c)])
+    tables = [products, _casts(products), _sums(c, held), _shards(c, held)]
     return concatenate([t for t in tables if len(t)])
 
 
@@ -201,9 +206,44 @@ def _backward(forward: Kernels, c: Columns) -> Kernels:
     )
 
 
+def _casts(products: Kernels) -> Kernels:
+    """8- and 4-bit products: each of the two operands that change from pass to pass (input, gradient of the output) is read in
+    16 bits and written twice, as it lies and transposed for the gradient of the weights."""
+    narrow = np.isin(products.dtype, NARROW) & (products.phase != PHASE_IDS["weights"])
+    gemm = narrow & (products.kind == _K["gemm"])
+    experts = narrow & (products.kind == _K["moe"])
+    rows = np.flatnonzero(gemm | experts)
+    d, backward = products.dims[rows], products.phase[rows] == PHASE_IDS["backward"]
+    inner = np.where(backward, d[:, 1] + (d[:, 5] - 1.0) * d[:, 2], d[:, 1] + d[:, 2])  # of both grouped products
+    values = np.where(gemm[rows], d[:, 0] * d[:, 2] * d[:, 3], d[:, 0] * inner)
+    dims = np.zeros_like(d)
+    dims[:, 0], dims[:, 1], dims[:, 2] = CAST_BYTES * values, 4.0 * values, 1.0
+    return products.take(
+        rows,
+        kind=np.full(len(rows), _K["memory"], dtype=np.int16),
+        part=np.full(len(rows), PART_IDS["casts"], dtype=np.int16),
+        dtype=np.full(len(rows), DTYPE_IDS["bf16"], dtype=np.int16),
+        stored=np.full(len(rows), DTYPE_IDS["bf16"], dtype=np.int16),
+        dims=dims,
+    )
+
+
+def _sums(c: Columns, held: Weights) -> Kernels:
+    """Gradients of a micro-batch are read, added to sums, and cleared, where software does not sum inside the product."""
+    rows = Rows(c.n, "weights")
+    for site, size in held.sites():
+        rows.site = site
+        trained = held.trained(c, size)
+        many = (c.accumulates & (trained > 0)).astype(np.float64)
+        moved = (2.0 * ACTIVATION_BYTES + 2.0 * c.gradient_bytes) * trained
+        rows.emit("memory", "gradients", (moved, trained, 1.0), count=many)
+    return rows.table()
+
+
 def _shards(c: Columns, held: Weights) -> Kernels:
-    """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch; ZeRO-2 and 3: its gradients scattered,
-    because a rank has no room for those that it does not own."""
+    """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch; in a pipeline once, since the backward
+    pass of a micro-batch follows soon. ZeRO-2 and 3: its gradients scattered, because a rank has no room for those that it does
+    not own."""
     tables = []
     sharded = ((c.sharding == SHARDING["zero3"]) & (c.shard > 1)).astype(np.float64)
     scattered = ((c.sharding >= SHARDING["zero2"]) & (c.shard > 1)).astype(np.float64)
@@ -212,7 +252,8 @@ def _shards(c: Columns, held: Weights) -> Kernels:
         for site, size in held.sites():
             rows.site = site
             whole = c.parameter_bytes * size
-            rows.emit("all_gather", "dp_traffic", (whole, c.shard, c.stride("cp"), 1.0), count=sharded)
+            again = sharded * (~c.split if phase == "backward" else 1.0)
+            rows.emit("all_gather", "dp_traffic", (whole, c.shard, c.stride("cp"), 1.0), count=again)
             if phase == "backward":
                 grads = c.gradient_bytes * held.trained(c, size)
                 rows.emit(

@@ -83,6 +83,11 @@ class Columns:
         return self.pp > 1
 
     @property
+    def accumulates(self) -> NDArray[np.bool_]:
+        """Are gradients of several micro-batches summed on the rank?"""
+        return (self.micro_batches > 1) & (self.sharding < SHARDING["zero2"])
+
+    @property
     def folded(self) -> NDArray[np.bool_]:
         """Does a stage hold a chunk of both halves of the model, the first one both ends?"""
         return np.isin(self.schedule, [SCHEDULES[name] for name in TWO_CHUNKS])

@@ -27,16 +27,27 @@ from .memory import footprint, held_bytes
 from .stages import DIRECTIONS, Stages, placed
 
 FloatArray = NDArray[np.float64]
-BUBBLE, HOST = PART_IDS["bubble"], PART_IDS["host"]
+BUBBLE, HOST, DP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"]
 WEAKEST_SHARE = 0.05
 _COLLECTIVES = np.array([kind.collective for kind in KINDS])
-# which factor of the stack says how much of a kind of traffic is exposed; what it does not name is exposed in full
-_EXPOSED = {
-    "tp_traffic": "tp_exposed",
-    "cp_traffic": "cp_exposed",
-    "ep_traffic": "ep_exposed",
-    "pp_traffic": "pp_exposed",
+# classes of rows: the factor of a stack that multiplies their time, and what it is where the stack names none
+CLASSES = {
+    "other": ("", 1.0),
+    "tp_traffic": ("tp_passes", 1.0),
+    "cp_traffic": ("cp_exposed", 1.0),
+    "ep_traffic": ("ep_passes", 1.0),
+    "pp_traffic": ("pp_exposed", 1.0),
+    "experts": ("experts_passes", 1.0),
+    "casts": ("cast_passes", 1.0),
+    "gradients": ("gradient_passes", 0.0),
+    "vector": ("vector_passes", 1.0),
+    "softmax": ("softmax_passes", 1.0),
+    "unaligned": ("unaligned_passes", 1.0),
+    "optimizer": ("optimizer_passes", 1.0),
 }
+_AT = {name: index for index, name in enumerate(CLASSES)}
+ALIGNED = 8.0  # values of 16 bits that a matrix unit takes at once
+SOFTMAX_KERNELS = 5.0  # launches of the softmax of unfused attention, as it is lowered
 
 
 @dataclass(frozen=True)
@@ -58,17 +69,15 @@ class Priced:
 def price(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len: float) -> Priced:
     """Price plans whose dp is set and which `lowering.check` accepts. Raises UnknownFigure if a rate is unknown."""
     c = columns(model, plans, True)
-    rows = units(model, c, Step("train", 1.0, seq_len, seq_len))
     machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+    rows = executed(units(model, c, Step("train", 1.0, seq_len, seq_len)), target)
     alone = cost.seconds(rows, machine)
-    spent = alone * rows.count * exposure(rows, c, target)
-    sums = _Sums(model, c, target, rows, spent)
+    times = times_of(rows, c, alone, len(model.blocks))
+    sums, spent = _Sums(model, c, target, times), times.spent(target)
     stages = sums.stages()
-    makespan = stages.makespans()
-    once = sums.once.sum(axis=1) + target.stack.step_host_s
-    step = makespan + once
+    step = stages.makespans() + sums.settle(target) + target.stack.step_host_s
     parts = sums.parts(step)
-    low, high = (step * _ratio(sums, spent, bound, alone) for bound in cost.interval(rows, machine, alone))
+    low, high = _interval(model, target, step, sums, (rows, machine, alone, spent))
     memory = footprint(model, c, target, seq_len)
     return Priced(
         step_s=step,
@@ -100,9 +109,9 @@ def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
     for names, lowered in ((PASS_COLUMNS, pass_units), (BETWEEN_COLUMNS, between_units)):
         first, which = c.distinct(names)
         some = c.take(first)
-        rows = lowered(model, some, step)
-        spent = cost.seconds(rows, machine) * rows.count * exposure(rows, some, target)
-        parts.append((_Sums(model, some, target, rows, spent), which))
+        rows = executed(lowered(model, some, step), target)
+        times = times_of(rows, some, cost.seconds(rows, machine), len(model.blocks))
+        parts.append((_Sums(model, some, target, times), which))
     (inside, of_pass), (between, of_between) = parts
     ends = len(model.blocks) + 2
     totals = inside.units[:, :ends].sum(axis=2)
@@ -110,43 +119,113 @@ def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
     key = c.take(np.arange(c.n), tp=of_pass.astype(float), dp=c.micro_batches, cp=sends[of_between])
     first, which = key.distinct(("tp", "dp", "cp", "pp", "virtual_stages", "schedule"))
     stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
-    once = between.once.sum(axis=1)[of_between] + target.stack.step_host_s
+    backward = inside.backward_s()[of_pass] * inside.pp[of_pass] / c.pp
+    once = once_s(between.once[of_between], backward, c, target) + target.stack.step_host_s
     return Quick(stages.makespans()[which] + once, held_bytes(footprint(model, c, target, seq_len), target))
 
 
-def exposure(rows: Kernels, c: Columns, target: Target) -> FloatArray:
-    """Factor on each row's time alone: the exposed share of overlapped traffic, extra passes of real software."""
-    factors = target.stack.factors
-    out = np.ones(len(rows))
-    for part, name in _EXPOSED.items():
-        out[rows.part == PART_IDS[part]] = factors.get(name, 1.0)
-    out[rows.part == PART_IDS["ep_traffic"]] *= factors.get("ep_passes", 1.0)
-    overlapped = c.overlap[rows.owner]
-    traffic = rows.part == PART_IDS["dp_traffic"]
-    sharded = traffic & (rows.site != STEP)
-    out[sharded & overlapped] = factors.get("fsdp_exposed", 1.0)
-    out[traffic & (rows.site == STEP) & overlapped] = factors.get("dp_exposed", 1.0)
-    elementwise = rows.kind == KIND_IDS["memory"]
-    forward = rows.phase == PHASE_IDS["forward"]
-    out[elementwise & forward] *= factors.get("vector_forward", 1.0)
-    out[elementwise & ~forward] *= factors.get("vector_backward", 1.0)
-    out[rows.kind == KIND_IDS["optimizer"]] *= factors.get("optimizer_passes", 1.0)
+def once_s(parts: FloatArray, backward_s: FloatArray, c: Columns, target: Target) -> FloatArray:
+    """Seconds of what is done once a step [n]: parts[n, PARTS], of which data-parallel traffic runs beside the backward pass of
+    the last micro-batch."""
+    traffic = parts[:, DP]
+    left = hidden_behind(traffic, backward_s, target.stack.factors.get("dp_exposed", 1.0))
+    return np.asarray(parts.sum(axis=1) - traffic + np.where(c.overlap, left, traffic))
+
+
+def steps_of(model: Model, c: Columns, target: Target, times: Times) -> FloatArray:
+    """Seconds of a step of plans whose rows are priced: what a fit of the stack's numbers varies [n]."""
+    sums = _Sums(model, c, target, times)
+    return np.asarray(sums.stages().makespans() + sums.settle(target) + target.stack.step_host_s)
+
+
+def executed(rows: Kernels, target: Target) -> Kernels:
+    """Rows that a stack runs as kernels of their own: sums of gradients only where it names their passes."""
+    if target.stack.factors.get("gradient_passes", 0.0) > 0.0:
+        return rows
+    return rows.take(np.flatnonzero(rows.part != PART_IDS["gradients"]))
+
+
+class Times(NamedTuple):
+    """Seconds of rows alone, by what a stack's factors tell apart. owner, site (ends follow the blocks), part, direction: where
+    `_Sums` puts them; of: index of CLASSES; seconds: all runs of a row; launches. All [rows]."""
+
+    owner: NDArray[np.int64]
+    site: NDArray[np.int64]
+    part: NDArray[np.int64]
+    direction: NDArray[np.int64]
+    of: NDArray[np.int64]
+    seconds: FloatArray
+    launches: FloatArray
+
+    def spent(self, target: Target) -> FloatArray:
+        """Seconds under a stack: times alone, times the factor of their class [rows]."""
+        return self.seconds * factors_of(target)[self.of]
+
+    def condensed(self) -> Times:
+        """Rows that the same factor and place hold, added up."""
+        key = (((self.owner * 64 + self.site) * 32 + self.part) * 4 + self.direction) * 32 + self.of
+        _, first, which = np.unique(key, return_index=True, return_inverse=True)
+        seconds, launches = (
+            np.bincount(which, weights=values).astype(np.float64) for values in (self.seconds, self.launches)
+        )
+        owner, site, part, direction, of = (column[first] for column in self[:5])
+        return Times(owner, site, part, direction, of, seconds, launches)
+
+
+def times_of(rows: Kernels, c: Columns, alone: FloatArray, blocks: int) -> Times:
+    """Rows of a batch of plans as times by class; alone: seconds of one run of each row."""
+    direction = np.where(rows.phase == PHASE_IDS["weights"], 2, (rows.phase != PHASE_IDS["forward"]) * 1)
+    return Times(
+        rows.owner.astype(np.int64),
+        np.where(rows.site >= 0, rows.site, blocks - 1 - rows.site).astype(np.int64),
+        rows.part.astype(np.int64),
+        direction.astype(np.int64),
+        class_of(rows, c),
+        alone * rows.count,
+        np.where(_COLLECTIVES[rows.kind], 1.0, rows.count),
+    )
+
+
+def class_of(rows: Kernels, c: Columns) -> NDArray[np.int64]:
+    """Index of CLASSES: which factor of a stack multiplies a row's time [rows]."""
+    out = np.zeros(len(rows), dtype=np.int64)
+    for part in ("tp_traffic", "cp_traffic", "ep_traffic", "pp_traffic", "experts", "casts", "gradients"):
+        out[rows.part == PART_IDS[part]] = _AT[part]
+    elementwise = (rows.kind == KIND_IDS["memory"]) & (out == 0)
+    scores = (rows.part == PART_IDS["attention"]) & ~c.flash[rows.owner]
+    out[elementwise] = _AT["vector"]
+    out[elementwise & scores & (rows.dims[:, 2] == SOFTMAX_KERNELS)] = _AT["softmax"]
+    odd = (rows.dims[:, :3] % ALIGNED != 0.0).any(axis=1)
+    out[(rows.kind == KIND_IDS["gemm"]) & scores & odd] = _AT["unaligned"]
+    out[rows.kind == KIND_IDS["optimizer"]] = _AT["optimizer"]
     return out
+
+
+def factors_of(target: Target) -> FloatArray:
+    """What a target's stack multiplies each class with [CLASSES]; what it does not name counts in full, but sums of gradients
+    count only where it names them."""
+    factors = target.stack.factors
+    return np.array([factors.get(name, default) for name, default in CLASSES.values()])
+
+
+def hidden_behind(traffic_s: FloatArray, compute_s: FloatArray, exposed: float | FloatArray) -> FloatArray:
+    """What is left of traffic that runs beside compute: the share that nothing hides, and what compute is too short for."""
+    left: FloatArray = exposed * traffic_s + np.maximum((1.0 - exposed) * traffic_s - compute_s, 0.0)
+    return left
 
 
 class _Sums:
     """Row times summed by plan, site, part and direction; per layer or end of a site."""
 
-    def __init__(self, model: Model, c: Columns, target: Target, rows: Kernels, spent: FloatArray) -> None:
-        self.model, self.c, self.rows = model, c, rows
+    def __init__(self, model: Model, c: Columns, target: Target, times: Times) -> None:
+        self.model, self.c, self.times = model, c, times
         self.n, self.blocks = c.n, len(model.blocks)
         self.pp, self.micro_batches = c.pp, c.micro_batches
         self.again = np.where(c.recompute == RECOMPUTE["full"], c.recompute_share, 0.0)
-        self.site = np.where(rows.site >= 0, rows.site, self.blocks - 1 - rows.site)  # ends follow the blocks
-        self.direction = np.where(rows.phase == PHASE_IDS["weights"], 2, (rows.phase != PHASE_IDS["forward"]) * 1)
-        units_s = self.by_unit(spent)
+        units_s = self.by_unit(times.spent(target))
         self.once = units_s[:, self.at(STEP)].sum(axis=2)
         self.units = units_s[:, : self.blocks + 3]
+        self._shards(target)
         self._host(target)
 
     def at(self, site: int) -> int:
@@ -155,16 +234,37 @@ class _Sums:
     def by_unit(self, values: FloatArray) -> FloatArray:
         """[n, sites, parts, directions]"""
         shape = (self.n, self.blocks + 4, len(PARTS), len(DIRECTIONS))
-        key = ((self.rows.owner * shape[1] + self.site) * shape[2] + self.rows.part) * shape[3] + self.direction
+        t = self.times
+        key = ((t.owner * shape[1] + t.site) * shape[2] + t.part) * shape[3] + t.direction
         return np.bincount(key, weights=values, minlength=int(np.prod(shape))).astype(np.float64).reshape(shape)
+
+    def backward_s(self) -> FloatArray:
+        """Backward pass of a micro-batch through the layers of the mean stage [n]."""
+        layers = np.array([block.layers for block in self.model.blocks], dtype=np.float64)
+        return np.asarray(self.units[:, : self.blocks, :, 1:].sum(axis=(2, 3)) @ layers / self.pp)
+
+    def settle(self, target: Target) -> FloatArray:
+        """Seconds of what is done once a step [n]; from here on `once` holds of its traffic what the backward pass leaves."""
+        once = once_s(self.once, self.backward_s(), self.c, target)
+        self.once[:, DP] += once - self.once.sum(axis=1)
+        return once
+
+    def _shards(self, target: Target) -> None:
+        """Gathers and scatters of sharded weights and gradients run beside the compute of their direction."""
+        ends = self.blocks + 2
+        traffic = self.units[:, :ends, DP]
+        rest = self.units[:, :ends].sum(axis=2) - traffic
+        rest[..., 1] += rest[..., 2]  # both gradients are computed while the next weights come
+        exposed = target.stack.factors.get("fsdp_exposed", 1.0)
+        left = hidden_behind(traffic, rest, exposed)
+        self.units[:, :ends, DP] = np.where(self.c.overlap[:, None, None], left, traffic)
 
     def _host(self, target: Target) -> None:
         """Eager software: a layer cannot pass faster than the host launches its kernels; what is missing is `host` time."""
         stack = target.stack
         if stack.launch != "eager":
             return
-        runs = np.where(_COLLECTIVES[self.rows.kind], 1.0, self.rows.count)
-        launches = self.by_unit(runs)[:, : self.blocks].sum(axis=2)
+        launches = self.by_unit(self.times.launches)[:, : self.blocks].sum(axis=2)
         small = stack.kernels_per_layer * np.stack([np.ones(self.n), 1.0 + self.again, np.zeros(self.n)], axis=1)
         floor = (launches + small[:, None, :]) * stack.host_launch_s
         experts = [getattr(block.ffn, "kind", "") == "moe" for block in self.model.blocks]
@@ -195,9 +295,29 @@ class _Sums:
     def per_plan(self, values: FloatArray) -> FloatArray:
         """Sum of a row quantity over a whole step of the mean stage [n]."""
         layers = np.concatenate([[float(block.layers) for block in self.model.blocks], [1.0, 1.0, 0.0, 0.0]])
-        weight = layers[self.site] * (self.micro_batches / self.pp)[self.rows.owner]
-        weight = np.where(self.rows.site == STEP, 1.0, weight)
-        return np.bincount(self.rows.owner, weights=values * weight, minlength=self.n).astype(np.float64)
+        owner, site = self.times.owner, self.times.site
+        weight = layers[site] * (self.micro_batches / self.pp)[owner]
+        weight = np.where(site == self.at(STEP), 1.0, weight)
+        return np.bincount(owner, weights=values * weight, minlength=self.n).astype(np.float64)
+
+
+def _interval(
+    model: Model,
+    target: Target,
+    step: FloatArray,
+    sums: _Sums,
+    priced: tuple[Kernels, cost.Machine, FloatArray, FloatArray],
+) -> tuple[FloatArray, FloatArray]:
+    """Low and high of a step: quantiles of measured steps over predicted ones on rows that a fit of the stack's numbers had not
+    seen; of a stack without measured steps, its kernels' errors, fully correlated."""
+    known = target.stack.residuals
+    moe = any(getattr(block.ffn, "kind", "") == "moe" for block in model.blocks)
+    names = [name if f"moe_{name}" not in known or not moe else f"moe_{name}" for name in ("p10", "p90")]
+    if all(name in known for name in names):
+        return step * np.exp(known[names[0]]), step * np.exp(known[names[1]])
+    rows, machine, alone, spent = priced
+    low, high = (step * _ratio(sums, spent, bound, alone) for bound in cost.interval(rows, machine, alone))
+    return low, high
 
 
 def _ratio(sums: _Sums, spent: FloatArray, bound: FloatArray, alone: FloatArray) -> FloatArray:

@@ -13,17 +13,16 @@ from ..engine.pipeline_blocks import block_schedule
 from ..engine.pipeline_tables import one_f_one_b_schedule
 from ..lowering import columns, units
 from ..lowering.sharding import Step
-from .pricing import _Sums, exposure
+from .pricing import _Sums, executed, times_of
 from .stages import Stages
 
 
 def stage_times(model: Model, plan: Plan, target: Target, seq_len: float) -> Stages:
     """Chunk times of one plan, as `price` places them."""
     c = columns(model, [plan], True)
-    rows = units(model, c, Step("train", 1.0, seq_len, seq_len))
     packed = machine(target.chip, target.family, target.calibration, target.cluster)
-    spent = seconds(rows, packed) * rows.count * exposure(rows, c, target)
-    return _Sums(model, c, target, rows, spent).stages()
+    rows = executed(units(model, c, Step("train", 1.0, seq_len, seq_len)), target)
+    return _Sums(model, c, target, times_of(rows, c, seconds(rows, packed), len(model.blocks))).stages()
 
 
 def step_schedule(model: Model, plan: Plan, target: Target, seq_len: float) -> Schedule:

@@ -236,8 +236,7 @@ def test_every_stack_keeps_the_contract(name):
     if stack.kernels_from is not None:
         assert stack.kernels_from in IDS["stack"]
     if stack.role != "serve":
-        shares = {f"{part}_exposed" for part in ("tp", "dp", "fsdp", "ep")}
-        assert shares <= set(stack.factors)
+        assert {"tp_passes", "ep_passes", "dp_exposed", "fsdp_exposed"} <= set(stack.factors)
         assert all(0 <= value <= 1 for key, value in stack.factors.items() if key.endswith("_exposed"))
     if stack.role != "train":
         assert stack.engine.scheduler and stack.engine.max_num_seqs and stack.engine.kv_fraction

@@ -1,0 +1,292 @@
+"""The fitted numbers of training (training_numbers.py) from published steps: robust least squares of log(predicted / measured)
+around their priors. Rows are lowered and priced once; each trial only weighs their times anew, by the code that prices plans."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import cost
+from ..catalog.calibrations import Calibration
+from ..catalog.models import Model
+from ..catalog.records import read
+from ..catalog.targets import Target
+from ..errors import UnknownFigure
+from ..lowering import PART_IDS, Step, columns, units
+from ..lowering.sharding import Columns
+from ..seeds import generator
+from ..training.pricing import Times, executed, steps_of, times_of
+from .context import Context
+from .joint import FOLDS, solver
+from .predictions import Predictions, Progress, silent
+from .rules import TRAINING_TARGETS, training_tiers
+from .splits import OF_TRAINING
+from .tables import FloatArray, Table
+from .training_numbers import NUMBERS, Number
+from .training_rows import Case, cases_of, measured_step_s, predict
+
+SOFT = 0.06  # a residual beyond weighs less than by its square
+CROWD, SHARE = (
+    20.0,
+    -0.35,
+)  # rows of a source on one device weigh (n / CROWD)^SHARE each, so that crowds do not decide alone
+FEWEST = 10  # rows that quantiles are taken of
+SMALL = 0.6  # weight of small models on one node, by the hundred
+STEPS, REFIT_STEPS = 10, 6
+NUDGE = 1e-3
+SPLITS = OF_TRAINING  # the first one at random, the others columns of a table
+_HOST = ("host_launch_s", "step_host_s")
+
+
+class Measured(NamedTuple):
+    """Rows of one model on one target. rows: their numbers in the list of all rows; efficiencies: of the numbers that stand in
+    calibrations, as the times were priced; formats: of each plan."""
+
+    model: Model
+    c: Columns
+    target: Target
+    times: Times
+    rows: np.ndarray
+    formats: np.ndarray
+
+
+class TrainingFit(NamedTuple):
+    """values: of NUMBERS by name; error: |predicted / measured - 1| of the rows [n]; residual: log(measured / predicted) [n]."""
+
+    values: dict[str, float]
+    residual: FloatArray
+
+    @property
+    def error(self) -> FloatArray:
+        return np.abs(np.exp(-self.residual) - 1.0)
+
+
+class Steps:
+    """Measured steps of some tables, priced once, and how they move with the numbers."""
+
+    def __init__(self, tables: Sequence[Table], context: Context) -> None:
+        self.context = context
+        cases: list[Case] = []
+        measured: list[float] = []
+        self.tiers: list[str] = []
+        self.places: list[tuple[int, int]] = []
+        for number, table in enumerate(tables):
+            tiers = training_tiers(table)
+            for index, (case, step_s) in enumerate(measured_cases(table, context)):
+                if case is not None and not tiers[index].startswith("x:") and step_s > 0.0:
+                    cases.append(case)
+                    measured.append(step_s)
+                    self.tiers.append(tiers[index])
+                    self.places.append((number, index))
+        self.cases, self.measured_s = cases, np.array(measured)
+        columns_of = {name: [table.column(name) for table in tables] for name in SPLITS[1:]}
+        shuffled = generator(0, "leave-out", "training").permutation(len(cases))
+        self.labels = {
+            name: np.array([columns_of[name][number][index] for number, index in self.places], dtype=object)
+            for name in SPLITS[1:]
+        }
+        self.labels[SPLITS[0]] = np.array(
+            [f"fifth {place % FOLDS + 1}" for place in np.argsort(shuffled)], dtype=object
+        )
+        self.groups = [group for group in self._groups() if group is not None]
+        self.now = {number.name: value_now(number, context) for number in NUMBERS}
+        self.touched = [[touches(number, group) for group in self.groups] for number in NUMBERS]
+
+    def _groups(self) -> list[Measured | None]:
+        found: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for index, case in enumerate(self.cases):
+            found[case.key].append(index)
+        return [self._priced(np.array(rows, dtype=np.intp)) for rows in found.values()]
+
+    def _priced(self, rows: np.ndarray) -> Measured | None:
+        first, plans = self.cases[rows[0]], [self.cases[i].plan for i in rows]
+        model, target, seq_len = first.model, first.target, float(first.seq_len)
+        c = columns(model, plans, True)
+        machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+        kernels = executed(units(model, c, Step("train", 1.0, seq_len, seq_len)), target)
+        try:
+            times = times_of(kernels, c, cost.seconds(kernels, machine), len(model.blocks)).condensed()
+        except UnknownFigure:
+            return None
+        formats = np.array([str(plan.dtypes.weights) for plan in plans], dtype=object)
+        return Measured(model, c, target, times, rows, formats)
+
+    def predicted(self, values: dict[str, float], chosen: Sequence[int] | None = None) -> FloatArray:
+        """Seconds of a step of each row; NaN for rows of groups that are not among `chosen` (numbers of groups)."""
+        out = np.full(len(self.cases), math.nan)
+        for index in range(len(self.groups)) if chosen is None else chosen:
+            group = self.groups[index]
+            times, factors, host = group.times, dict(group.target.stack.factors), {}
+            seconds = times.seconds
+            for number, touched in zip(NUMBERS, self.touched, strict=True):
+                if not touched[index]:
+                    continue
+                value = values[number.name]
+                if number.factor in _HOST:
+                    host[number.factor] = value
+                elif number.factor:
+                    factors[number.factor] = value
+                else:
+                    slower = self.now[number.name] / value
+                    slower = slower if number.parameter == "efficiency" else 1.0 / slower
+                    seconds = np.where(of_number(number, group), seconds * slower, seconds)
+            stack = group.target.stack.with_(factors=factors, **host)
+            target = group.target._replace(stack=stack)
+            out[group.rows] = steps_of(group.model, group.c, target, times._replace(seconds=seconds))
+        return out
+
+    def fit(
+        self, keep: np.ndarray | None = None, start: dict[str, float] | None = None, steps: int = STEPS
+    ) -> TrainingFit:
+        """Fit all numbers to the rows that `keep` marks (all). Needs SciPy; raises InputError if it is not installed."""
+        least_squares = solver()
+        keep = np.ones(len(self.cases), bool) if keep is None else keep
+        keep = keep & ~np.isnan(self.predicted(self.now))
+        weight = self._weights(keep)
+        prior = np.log([number.prior for number in NUMBERS])
+        width = np.array([number.width for number in NUMBERS])
+        most = np.array([number.most for number in NUMBERS])
+        groups = [[i for i, touched in enumerate(row) if touched] for row in self.touched]
+
+        def named(x: FloatArray) -> dict[str, float]:
+            return dict(zip((number.name for number in NUMBERS), np.minimum(np.exp(x), most).tolist(), strict=True))
+
+        def soft(predicted: FloatArray, rows: np.ndarray) -> FloatArray:
+            z = np.log(predicted[rows] / self.measured_s[rows]) * weight[rows] / SOFT
+            return np.asarray(np.sign(z) * np.sqrt(2.0 * (np.sqrt(1.0 + z * z) - 1.0)))
+
+        every = np.flatnonzero(keep)
+        place = np.full(len(keep), -1)
+        place[every] = np.arange(every.size)
+
+        def residuals(x: FloatArray) -> FloatArray:
+            return np.concatenate([soft(self.predicted(named(x)), every), (x - prior) / width])
+
+        def slopes(x: FloatArray) -> FloatArray:
+            base = soft(self.predicted(named(x)), every)
+            out = np.zeros((every.size + len(NUMBERS), len(NUMBERS)))
+            out[every.size + np.arange(len(NUMBERS)), np.arange(len(NUMBERS))] = 1.0 / width
+            for column, chosen in enumerate(groups):
+                rows = np.concatenate([self.groups[i].rows for i in chosen]) if chosen else np.zeros(0, dtype=np.intp)
+                rows = rows[keep[rows]]
+                if not rows.size:
+                    continue
+                moved = x.copy()
+                moved[column] += NUDGE
+                at = place[rows]
+                out[at, column] = (soft(self.predicted(named(moved), chosen), rows) - base[at]) / NUDGE
+            return out
+
+        first = np.log([(start or {}).get(number.name, number.prior) for number in NUMBERS])
+        found = least_squares(residuals, first, jac=slopes, max_nfev=steps)
+        values = named(found.x)
+        return TrainingFit(values, np.log(self.measured_s / self.predicted(values)))
+
+    def _weights(self, keep: np.ndarray) -> FloatArray:
+        crowd: dict[tuple[str, str], int] = defaultdict(int)
+        keys = list(zip(self.labels["source"], self.labels["device"], strict=True))
+        for key, kept in zip(keys, keep, strict=True):
+            crowd[key] += bool(kept)
+        small = np.array([tier == "V1" for tier in self.tiers])
+        weight = np.array([(max(crowd[key], 1) / CROWD) ** SHARE for key in keys])
+        return np.where(small, SMALL * weight, weight)
+
+    def left_out(self, split: str, found: TrainingFit, progress: Progress = silent) -> FloatArray:
+        """Seconds of a step of each row by fits that have not seen any row of its label (source, device or model)."""
+        out = np.full(len(self.cases), math.nan)
+        labels = self.labels[split]
+        names = sorted(set(labels))
+        for done, label in enumerate(names):
+            progress(done, len(names))
+            inside = labels == label
+            start = dict(found.values)
+            for number, touched in zip(NUMBERS, self.touched, strict=True):
+                if any(t and inside[g.rows].any() for t, g in zip(touched, self.groups, strict=True)):
+                    start[number.name] = number.prior
+            values = self.fit(~inside, start, REFIT_STEPS).values
+            chosen = [i for i, group in enumerate(self.groups) if inside[group.rows].any()]
+            out[inside] = self.predicted(values, chosen)[inside]
+        return out
+
+
+def leave_out(table: Table, split: str, context: Context, progress: Progress) -> Predictions:
+    """Every scored row by a fit that has not seen its fifth, source, model or device (`split`), the others by the numbers that
+    ship. Raises InputError if SciPy is not installed."""
+    steps = Steps([table], context)
+    unseen = steps.left_out(split, steps.fit(), progress)
+    found = predict(table.configuration(), context, silent)
+    ratio = np.ones(len(table))
+    for (_, row), one, other in zip(steps.places, unseen, steps.predicted(steps.now), strict=True):
+        ratio[row] = one / other
+    values = {name: column.copy() for name, column in found.values.items()}
+    for name in TRAINING_TARGETS:
+        values[name] = values[name] * ratio if name == TRAINING_TARGETS[0] else values[name] / ratio
+    return Predictions(values, found.reason, found.low * ratio, found.high * ratio, found.basis, found.fits)
+
+
+def measured_cases(table: Table, context: Context) -> list[tuple[Case | None, float]]:
+    """Each row as a case and the step time that it states, or that its rate says by its source's convention; None: cannot be
+    priced."""
+    return [
+        (None, math.nan) if isinstance(case, str) else (case, measured_step_s(row, case))
+        for row, case in zip(table.rows(), cases_of(table.configuration(), context), strict=True)
+    ]
+
+
+def touches(number: Number, group: Measured) -> bool:
+    """Does a number move the price of a group?"""
+    if number.stacks:
+        return group.target.stack.id in number.stacks
+    return bool(of_number(number, group).any())
+
+
+def of_number(number: Number, group: Measured) -> np.ndarray:
+    """Rows of a group that are the kernels of a number of calibrations [rows]."""
+    times, target = group.times, group.target
+    stacks = {file.partition("--")[2] for file, _, _ in number.places} - {"any"}
+    known = {target.stack.id, target.stack.kernels_from}
+    if target.chip.id not in number.chips or (stacks and not stacks & known):
+        return np.zeros(len(times.seconds), bool)
+    parts = np.isin(times.part, [PART_IDS[part] for part in number.parts]) & (times.of == 0)
+    fits = np.ones(len(group.formats), bool) if not number.format else group.formats == number.format
+    wide = np.ones(len(times.seconds), bool) if not number.format else times.part != PART_IDS["logits"]
+    other = [n.format for n in NUMBERS if n.format and n.parts == number.parts and n.chips == number.chips]
+    if not number.format and other:  # products in a format of its own number are not this one's
+        fits = ~np.isin(group.formats, other)
+    return np.asarray(parts & fits[times.owner] & wide)
+
+
+def value_now(number: Number, context: Context) -> float:
+    """A number as the catalogue holds it."""
+    library = context.library
+    if number.stacks:
+        stack = library.stack(number.stacks[0])
+        if number.factor in _HOST:
+            return float(getattr(stack, number.factor))
+        return float(stack.factors.get(number.factor, number.prior))
+    file, kind, divisor = number.places[0]
+    return read(Calibration, library.find("calibration", file).path).parameters[kind][number.parameter] * divisor
+
+
+def residuals_of(steps: Steps, residual: FloatArray) -> dict[str, dict[str, float]]:
+    """p10 and p90 of log(measured / predicted) of rows that a fit had not seen, by stack; `moe_` of mixtures of experts. Few rows
+    of a stack stand beside those of all stacks of its chips' family."""
+    stacks = np.array([case.target.stack.id for case in steps.cases], dtype=object)
+    families = np.array([case.target.family.id for case in steps.cases], dtype=object)
+    moe = np.array([tier in ("M", "Tm") for tier in steps.tiers])
+    out: dict[str, dict[str, float]] = {}
+    for stack in sorted(set(stacks)):
+        family = families[stacks == stack][0]
+        for prefix, kind in (("", ~moe), ("moe_", moe)):
+            rows = kind & (stacks == stack)
+            if rows.sum() < FEWEST:
+                rows = kind & (families == family)
+            known = residual[rows & np.isfinite(residual)]
+            if known.size >= FEWEST:
+                low, high = np.quantile(known, [0.1, 0.9])
+                out.setdefault(stack, {}).update({f"{prefix}p10": float(low), f"{prefix}p90": float(high)})
+    return out
