@@ -1,26 +1,70 @@
-"""Every example of `--help` that needs no file of the user's runs as it stands."""
+"""Every example of `--help` runs as it stands, in a folder where the files that it names are."""
 
+import csv
 import shlex
+from pathlib import Path
 
 import pytest
 
 from sim.app.cli import COMMANDS, run
+from sim.catalog.library import package_root
 
-OWN_FILES = ("path/to", ".csv", "scenario.yaml", "folder")
-EXAMPLES = [
-    f"{name} {example}"
-    for name, command in COMMANDS.items()
-    for example in command.examples
-    if not any(mark in example for mark in OWN_FILES)
-]
+SAMPLES = Path(__file__).parents[1] / "catalog" / "samples"
+FILES = {
+    "requests.csv": SAMPLES / "traces" / "azure_2023_golden.csv",
+    "path/to/config.json": SAMPLES / "configs" / "Qwen3-8B.json",
+    "path/to/run.log": SAMPLES / "runs" / "megatron_golden.log",
+    "path/to/launch.sh": SAMPLES / "runs" / "launch_golden.sh",
+    "path/to/result_0.txt": SAMPLES / "runs" / "mllog_golden.txt",
+}
+SCENARIO = """
+role: train
+model: llama-3.1-8b
+cluster: dgx-h100
+devices: 64
+plan: {tp: 2, pp: 2, global_batch: 256}
+demand: {kind: tokens, tokens: 1e12, seq_len: 4096}
+"""
+TABLES = {  # the first rows of shipped tables, of one device where it is named
+    "my_runs.csv": ("workloads/measured/training.csv", None, 8),
+    "kernels.csv": ("devices/measured/collective.csv", ("h100-sxm", "vllm"), 40),
+    "folder/mine.csv": ("devices/measured/collective.csv", ("b200", "vllm"), 40),
+    "folder/serving.csv": ("workloads/measured/serving.csv", None, 4),
+}
+EXAMPLES = [f"{name} {example}" for name, command in COMMANDS.items() for example in command.examples]
+
+
+@pytest.fixture
+def users_folder(tmp_path, monkeypatch):
+    """The working folder of somebody who has files of every kind."""
+    for name, source in FILES.items():
+        place = tmp_path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(source.read_bytes())
+    for name, (source, of, count) in TABLES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (package_root() / source).open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if of is None or (row["device"], row["stack"]) == of][:count]
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    (tmp_path / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("line", EXAMPLES)
-def test_an_example_runs_as_it_stands(line: str, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_example_runs_as_it_stands(line: str, users_folder, capsys) -> None:
     assert run(shlex.split(line)) == 0, capsys.readouterr().err
     assert capsys.readouterr().out
 
 
 def test_every_command_that_takes_a_question_shows_how_it_is_asked() -> None:
     assert all(command.examples for name, command in COMMANDS.items() if name != "demo")
+
+
+def test_help_lists_every_command(capsys) -> None:
+    assert run(["--help"]) == 0
+    listed = {line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("│ ")}
+    assert {name.partition(" ")[0] for name in COMMANDS} <= listed

@@ -132,16 +132,3 @@ def test_an_error_is_one_line_and_exits_2(arguments, message, capsys, empty_fold
     written = capsys.readouterr()
     assert message in written.err and written.err.count("\n") == 1
     assert written.out == "" and not Path("x.yaml").exists()
-
-
-@pytest.mark.parametrize(
-    "example",
-    [
-        f"import {LOG} -o run.csv",
-        f"import {SCRIPT} --cluster dgx-h100 --devices 512 -o scenario.yaml",
-        f"import {RESULT} --precision fp8 --devices 64",
-        f"validate training {LOG} --cluster dgx-h100",
-    ],
-)
-def test_the_examples_of_help_run_on_the_samples(example, capsys):
-    assert ok(capsys, *example.split())
