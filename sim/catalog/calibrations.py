@@ -28,7 +28,8 @@ class Stack(Record):
         0.0, description="time of a request before and after the engine (server, tokeniser, stream), beside the device"
     )
     warm_up_s: NotNegative = Field(
-        0.0, description="first pass of a process that compiles kernels as it meets them; benchmarks that start one contain it"
+        0.0,
+        description="first pass of a process that compiles kernels as it meets them; benchmarks that start one contain it",
     )
     launch_hidden_s: NotNegative = Field(
         0.0, description="of each launch of a replayed graph: what runs while its neighbours start or end"
