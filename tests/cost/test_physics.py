@@ -149,11 +149,11 @@ CHANGES: dict[str, Callable[[Machine], Machine]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kernel_is_slower_with_more_bandwidth_rate_or_clock_or_less_latency(kind: str, change: str) -> None:
-    # to 0.3%: how many parts a decode is split into follows its speed
     rows = drawn(kind)[:FEW]
+    slack = 1e-2 if kind == "attention_decode" else 1e-9  # into how many parts a decode is split follows its speed
     for chip in CHIPS:
         found = packed(chip)
-        assert np.all(priced(kind, rows, CHANGES[change](found)) <= priced(kind, rows, found) * (1 + 3e-3)), chip
+        assert np.all(priced(kind, rows, CHANGES[change](found)) <= priced(kind, rows, found) * (1 + slack)), chip
 
 
 @pytest.mark.parametrize("chip", ["a100-sxm-80gb", "h100-sxm", "b200", "mi300x", "tpu-v5p", "gaudi3", "mtia-2i"])
