@@ -115,9 +115,10 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     compute = waves * (each + item)
     if items < 2.0 * units and group >= p[SPLIT_HEADS]:
         most = p[PLAIN_PARTS] if plain else math.inf
-        enough = math.sqrt(each * clock / p[PART]) if p[PART] > 0.0 else math.inf  # parts beyond which they cost more
-        for count, root in ((1.0, 1.0), (2.0, 1.4142135623730951), (4.0, 2.0)):
-            split = math.floor(min(count * units / items, root * enough, most))
+        enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf
+        for count in (1.0, 2.0, 4.0):
+            # the whole s that makes count each/s + s part least: the last with s (s - 1) <= count each/part
+            split = math.floor(min(count * units / items, 0.5 + math.sqrt(0.25 + count * enough), most))
             if split >= 2.0:
                 compute = min(compute, count * (each / split + item) + (p[SPLIT] + p[PART] * split) / clock)
     share = missed(held, p[CACHE_SHARE] * chip[SRAM_BYTES])
