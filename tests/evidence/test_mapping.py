@@ -211,9 +211,9 @@ def test_plain_experts_have_two_matrices_as_kernels_and_known_shapes_say():
 
 def test_one_rank_of_an_expert_layer_has_its_share_of_experts_rows_and_width():
     table = parse_table(MOE + "h200,fp8,1024,4096,1536,8,128,2,4,power_law_1.2,vllm,0.24.0,x", "x.csv")
-    rows, hidden, width, experts, skew, matrices, pairs, share = _moe(table, [""]).dims[0]
+    rows, hidden, width, experts, skew, matrices, topk, share = _moe(table, [""]).dims[0]
     assert (rows, hidden, width, experts, share) == (1024 * 8 / 4, 4096, 1536 / 2, 32, 0.25)
-    assert (skew, matrices, pairs) == (1.2, 3, 1024 * 8)
+    assert (skew, matrices, topk) == (1.2, 3, -8)  # below 0: every rank holds the pairs of all
 
 
 @pytest.mark.parametrize(
