@@ -11,9 +11,11 @@ import numpy as np
 
 from .power_rows import batch_contrasts
 from .predictions import Predictions
+from .rules import TRAINING_TARGETS
 from .tables import FloatArray, Table
 
 TPOT_LIMITS_MS = (10.0, 20.0, 30.0, 50.0, 100.0)
+SCALED, LARGE = 8, 4096  # times as many devices, and how many at least
 FEWEST = 8  # rows of a group that are worth ranking
 
 
@@ -63,6 +65,55 @@ def _layouts(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
     ]
 
 
+def _recomputation(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
+    """Pairs of steps that differ in nothing but full or selective recomputation: distance of the ratio of their rates."""
+    measured, guessed = _steps(table, predictions)
+    recompute = table.column("recompute")
+    same = ("source", "model", "device", "num_devices", "global_batch", "micro_batch", "TP", "PP", "precision")
+    rows = [i for i, rule in enumerate(excluded) if not rule and measured[i] > 0 and guessed[i] > 0]
+    off = []
+    for group in _groups(table, same, rows):
+        full = [i for i in group if recompute[i] == "full"]
+        less = [i for i in group if recompute[i] == "selective"]
+        if full and less:
+            ratios = [float(v[full].mean() / v[less].mean()) for v in (measured, guessed)]
+            off.append(abs(ratios[1] - ratios[0]))
+    return [Contrast("ratio of full to selective recomputation, off by", _mean(off), len(off))]
+
+
+def _scaling(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
+    """One model on few and on at least SCALED times as many devices: error of the ratio of time a token and device."""
+    measured, guessed = _steps(table, predictions)
+    tokens = table.numbers("global_batch") * table.numbers("seq_len") / table.numbers("num_devices")
+    devices = table.numbers("num_devices")
+    rows = [i for i, rule in enumerate(excluded) if not rule and measured[i] > 0 and guessed[i] > 0]
+    off = []
+    for group in _groups(table, ("source", "model", "device", "seq_len", "precision"), rows):
+        few, many = min(group, key=lambda i: devices[i]), max(group, key=lambda i: devices[i])
+        if devices[many] >= SCALED * devices[few] and devices[many] >= LARGE:
+            ratios = [float(v[many] / tokens[many] / (v[few] / tokens[few])) for v in (measured, guessed)]
+            off.append(abs(ratios[1] / ratios[0] - 1.0))
+    return [Contrast("cost of scaling out, off by", _mean(off), len(off))]
+
+
+def _steps(table: Table, predictions: Predictions) -> tuple[FloatArray, FloatArray]:
+    """Measured and predicted time of each step, up to a factor of the row: that of its first target [n], [n]."""
+    tokens = table.numbers("global_batch") * table.numbers("seq_len") / table.numbers("num_devices")
+    measured, guessed = np.full(len(table), math.nan), np.full(len(table), math.nan)
+    for name in reversed(TRAINING_TARGETS):
+        known, said = table.measured(name), predictions.values[name]
+        stated = known > 0
+        if name != TRAINING_TARGETS[0]:
+            known, said = tokens / np.where(stated, known, math.nan), tokens / said
+        measured[stated], guessed[stated] = known[stated], said[stated]
+    return measured, guessed
+
+
+def _training(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
+    parts = (_layouts, _recomputation, _scaling)
+    return [contrast for part in parts for contrast in part(table, predictions, excluded)]
+
+
 def _rate(table: Table, ttft_ms: FloatArray, tpot_ms: FloatArray) -> FloatArray:
     """Output tokens a second and chip."""
     columns = ("tp_size", "pp_size", "attention_dp_size")
@@ -99,7 +150,7 @@ def _batches(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
 
 
 _CONTRASTS: dict[str, Callable[[Table, Predictions, Sequence[str]], list[Contrast]]] = {
-    "training": _layouts,
+    "training": _training,
     "serving": _choice,
     "power": _batches,
 }

@@ -16,10 +16,10 @@ from .joint import FOLDS
 from .tables import Skip, Table
 
 Labels = NDArray[np.object_]
-NAMES = ("random", "shapes", "model", "source", "device", "generation", "stack")
+NAMES = ("random", "shapes", "model", "source", "device", "generation", "stack", "all")
 OF_KERNELS = ("random", "shapes", "device", "generation", "stack")
 OF_POWER = ("model", "device")
-OF_TRAINING = ("random", "source", "device", "model")
+OF_TRAINING = ("random", "source", "device", "model", "all")
 _OTHERS = {"power": OF_POWER, "training": OF_TRAINING}
 
 

@@ -24,7 +24,6 @@ from .context import Context
 from .joint import FOLDS, solver
 from .predictions import Predictions, Progress, silent
 from .rules import TRAINING_TARGETS, training_tiers
-from .splits import OF_TRAINING
 from .tables import FloatArray, Table
 from .training_numbers import NUMBERS, Number
 from .training_rows import Case, cases_of, measured_step_s, predict
@@ -38,7 +37,7 @@ FEWEST = 10  # rows that quantiles are taken of
 SMALL = 0.6  # weight of small models on one node, by the hundred
 STEPS, REFIT_STEPS = 10, 6
 NUDGE = 1e-3
-SPLITS = OF_TRAINING  # the first one at random, the others columns of a table
+SPLITS = ("source", "device", "model")  # columns of a table
 _HOST = ("host_launch_s", "step_host_s")
 
 
@@ -83,15 +82,14 @@ class Steps:
                     self.tiers.append(tiers[index])
                     self.places.append((number, index))
         self.cases, self.measured_s = cases, np.array(measured)
-        columns_of = {name: [table.column(name) for table in tables] for name in SPLITS[1:]}
+        columns_of = {name: [table.column(name) for table in tables] for name in SPLITS}
         shuffled = generator(0, "leave-out", "training").permutation(len(cases))
         self.labels = {
             name: np.array([columns_of[name][number][index] for number, index in self.places], dtype=object)
-            for name in SPLITS[1:]
+            for name in SPLITS
         }
-        self.labels[SPLITS[0]] = np.array(
-            [f"fifth {place % FOLDS + 1}" for place in np.argsort(shuffled)], dtype=object
-        )
+        fifths = [f"fifth {place % FOLDS + 1}" for place in np.argsort(shuffled)]
+        self.labels |= {"random": np.array(fifths, dtype=object), "all": np.full(len(cases), "all", dtype=object)}
         self.groups = [group for group in self._groups() if group is not None]
         self.now = {number.name: value_now(number, context) for number in NUMBERS}
         self.touched = [[touches(number, group) for group in self.groups] for number in NUMBERS]
@@ -214,7 +212,8 @@ class Steps:
 
 
 def leave_out(table: Table, split: str, context: Context, progress: Progress) -> Predictions:
-    """Every scored row by a fit that has not seen its fifth, source, model or device (`split`), the others by the numbers that
+    """Every scored row by a fit that has not seen its fifth, source, model or device, or any row at all (`split`),
+    the others by the numbers that
     ship. Raises InputError if SciPy is not installed."""
     steps = Steps([table], context)
     unseen = steps.left_out(split, steps.fit(), progress)

@@ -51,13 +51,13 @@ def _of(name: str, stacks: tuple[str, ...], factor: str, prior: float, width: fl
 
 
 def _product(name: str, prior: float, file: str, kind: str, chips: tuple[str, ...], format: str = "") -> Number:
-    return Number(name, prior, 0.25, places=((file, kind, 1.0),), chips=chips, parts=_PRODUCTS, format=format)
+    return Number(name, prior, 0.15, places=((file, kind, 1.0),), chips=chips, parts=_PRODUCTS, format=format)
 
 
 def _attention(name: str, files: tuple[tuple[str, float], ...], prior: float, chips: tuple[str, ...]) -> Number:
     kinds = ("attention_prefill", "attention_backward")
     places = tuple((file, kind, divisor) for file, divisor in files for kind in kinds)
-    return Number(name, prior, 0.25, places=places, chips=chips, parts=("attention",))
+    return Number(name, prior, 0.2, places=places, chips=chips, parts=("attention",))
 
 
 _A100, _HOPPER = ("a100-sxm-40gb", "a100-sxm-80gb"), ("h100-sxm", "h200-sxm", "h100-96gb-hbm2e-500w")

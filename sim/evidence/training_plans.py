@@ -39,7 +39,8 @@ def layout_of(
     if batch is not None and dp > batch and row.count("DP") is None and dp % batch == 0:
         dp, cp = batch, cp * (dp // batch)  # fewer sequences than ranks: the others share the context
     micro = row.count("micro_batch") or _micro_batch(row, chip, (pp, cp), max(1, (batch or 0) // dp), seq_len)
-    virtual = row.count("VPP") or 1
+    schedule = schedule_of(row)
+    virtual = (row.count("VPP") or 1) if schedule == "1f1b" else 1
     virtual = virtual if pp > 1 and pp * virtual <= model.layers else 1
     passes = micro * dp * (pp if virtual > 1 else 1)
     # without a stated batch, a pipeline that is filled
@@ -52,6 +53,7 @@ def layout_of(
         cp=cp,
         ep=row.count("EP") or 1,
         virtual_stages=virtual,
+        schedule=schedule,
         micro_batch=micro,
         global_batch=planned,
         sharding=sharding_of(row, chip),
@@ -65,6 +67,23 @@ def layout_of(
     )
     rest = row.text("plan_rest")
     return Layout(with_rest(plan, rest, row.place) if rest else plan, 1.0 if batch is None else batch / planned)
+
+
+_SCHEDULES = (
+    ("zero-bubble", "zb-h1"),
+    ("zbv", "zb-v"),
+    ("zb-v", "zb-v"),
+    ("v-half", "v-half"),
+    ("v-min", "v-min"),
+    ("gpipe", "gpipe"),
+    ("dualpipe", "dualpipe"),
+)
+
+
+def schedule_of(row: Row) -> str:
+    """The pipeline schedule that the notes name (`schedule zbv`, `DualPipe`), else 1f1b."""
+    notes = row.text("notes").lower()
+    return next((name for said, name in _SCHEDULES if re.search(rf"\b{said}\b", notes)), "1f1b")
 
 
 def interleaved(plan: Plan, model: Model, chunk_layers: int) -> Plan:

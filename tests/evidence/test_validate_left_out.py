@@ -125,7 +125,8 @@ def test_a_stack_left_out_is_priced_as_another_stack_is(context):
         ("kernels", "model", "rows of kernels have no model that a fit knows. Use one of random, shapes, device"),
         ("kernels", "source", "rows of kernels have no source"),
         ("kernels", "colour", "'colour': no such split"),
-        ("training", "device", "only kernels are refitted"),
+        ("serving", "device", "nothing is refitted to serving rows"),
+        ("training", "shapes", "use one of random, source, device, model, all"),
     ],
 )
 def test_a_split_without_sense_is_refused_with_those_that_have(verb, split, message):

@@ -98,3 +98,36 @@ def test_a_step_never_gets_slower_when_the_chip_gets_better(cluster):
     tiers = tuple(tier.with_(bandwidth_bytes_per_s=2 * tier.bandwidth_bytes_per_s) for tier in base.cluster.tiers)
     better = base._replace(chip=base.chip.with_(memory=memory), cluster=base.cluster.with_(tiers=tiers))
     assert price(LLAMA, [plan], better, 4096).step_s[0] <= before * (1 + 1e-9)
+
+
+def test_schedules_rank_as_measured_on_eight_stages_of_an_mi300x_node():
+    """AMD Primus, Llama-2-7B: 10,057, 10,894, 10,974 and 11,347 tokens a second and chip."""
+    node = target(LIBRARY, "mi300x", "megatron-rocm", "train")
+    plan = Plan(pp=8, dp=1, micro_batch=1, global_batch=32, recompute="none")
+    plans = [plan, plan.with_(schedule="v-half"), plan.with_(virtual_stages=2), plan.with_(schedule="zb-v")]
+    steps = price(LIBRARY.model("llama-2-7b"), plans, node, 4096).step_s
+    assert np.all(np.diff(steps) < 0)
+    assert steps[0] / steps[-1] == pytest.approx(11347 / 10057, rel=0.05)
+
+
+def test_traffic_is_hidden_only_as_far_as_compute_goes():
+    from sim.training.pricing import hidden_behind
+
+    traffic, compute = np.array([1.0, 1.0, 1.0]), np.array([2.0, 0.5, 0.0])
+    assert hidden_behind(traffic, compute, 0.2).tolist() == pytest.approx([0.2, 0.5, 1.0])
+
+
+def test_quick_says_what_price_says():
+    from sim.lowering import columns
+    from sim.training.pricing import quick
+
+    plans = PLANS + SCHEDULES
+    whole, fast = price(LLAMA, plans, H100, 4096), quick(LLAMA, columns(LLAMA, plans, True), H100, 4096)
+    assert fast.step_s == pytest.approx(whole.step_s, rel=1e-9)
+
+
+def test_an_interval_holds_the_step_and_comes_from_steps_that_no_fit_has_seen():
+    priced = price(LLAMA, PLANS[:1], H100, 4096)
+    known = H100.stack.residuals
+    assert priced.low_s[0] / priced.step_s[0] == pytest.approx(np.exp(known["p10"]))
+    assert priced.high_s[0] / priced.step_s[0] == pytest.approx(np.exp(known["p90"]))
