@@ -174,8 +174,11 @@ def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
     clock = chip[CLOCK_HZ]
     loads = np.empty(QUANTILES)
     found = loads_of(d, loads)
-    rate = inside[2] * p[EFFICIENCY]
+    rate, launch = inside[2] * p[EFFICIENCY], p[LAUNCH]
     share = d[7] if d[7] > 0.0 else 1.0
+    plain = 0.0 < p[FALLBACK_ABOVE] < d[3] / share
+    if plain:
+        rate, launch = rate * p[FALLBACK_RATE], launch + p[FALLBACK_LAUNCH]
     pairs = d[0] / share if d[6] < 0.0 else d[0]  # that lie on the rank
     if mechanism == 1:
         compute = _systolic_s(d, rate, p, chip, loads, found)
@@ -187,9 +190,7 @@ def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
     activations = inside[3] * rows * (p[ROW_PASSES] * hidden + p[UP_PASSES] * (d[5] - 1.0) * width)
     moved = weights + activations
     memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), moved / chip[SRAM_RATE])
-    launch = p[LAUNCH]
-    if 0.0 < p[FALLBACK_ABOVE] < d[3] / share:
-        compute, launch = compute / p[FALLBACK_RATE], launch + p[FALLBACK_LAUNCH]
+    if plain:
         memory = max(memory, moved / (p[FALLBACK_BYTES] * chip[UNITS] * clock))
     sort = p[SORT] * (1.0 - math.exp(-pairs / FEW_PAIRS))
     large = max(compute, memory)

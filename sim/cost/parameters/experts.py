@@ -48,7 +48,9 @@ EXPERTS = (
         "experts of all ranks above which a plainer kernel runs; 0 = never (a dispatch rule of the stack)",
         scope="choice",
     ),
-    Parameter("fallback_rate", 0.25, "speed of products of that kernel over the usual one's", bounds=(0.02, 1.0)),
+    Parameter(
+        "fallback_rate", 0.25, "reached share of the peak of that kernel over the usual one's", bounds=(0.02, 1.0)
+    ),
     Parameter("fallback_clocks", 10000.0, "that kernel's launch less the usual one's", scale=5000.0),
     Parameter("fallback_bytes_per_clock", 5.0, "that one unit moves in a clock in that kernel"),
 )
