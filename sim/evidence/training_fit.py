@@ -143,48 +143,12 @@ class Steps:
         """Fit all numbers to the rows that `keep` marks (all). Needs SciPy; raises InputError if it is not installed."""
         least_squares = solver()
         keep = np.ones(len(self.cases), bool) if keep is None else keep
-        keep = keep & ~np.isnan(self.predicted(self.now))
-        weight = self._weights(keep)
-        prior = np.log([number.prior for number in NUMBERS])
-        width = np.array([number.width for number in NUMBERS])
-        most = np.array([number.most for number in NUMBERS])
-        groups = [[i for i, touched in enumerate(row) if touched] for row in self.touched]
-
-        def named(x: FloatArray) -> dict[str, float]:
-            return dict(zip((number.name for number in NUMBERS), np.minimum(np.exp(x), most).tolist(), strict=True))
-
-        def soft(predicted: FloatArray, rows: np.ndarray) -> FloatArray:
-            z = np.log(predicted[rows] / self.measured_s[rows]) * weight[rows] / SOFT
-            return np.asarray(np.sign(z) * np.sqrt(2.0 * (np.sqrt(1.0 + z * z) - 1.0)))
-
-        every = np.flatnonzero(keep)
-        place = np.full(len(keep), -1)
-        place[every] = np.arange(every.size)
-
-        def residuals(x: FloatArray) -> FloatArray:
-            return np.concatenate([soft(self.predicted(named(x)), every), (x - prior) / width])
-
-        def slopes(x: FloatArray) -> FloatArray:
-            base = soft(self.predicted(named(x)), every)
-            out = np.zeros((every.size + len(NUMBERS), len(NUMBERS)))
-            out[every.size + np.arange(len(NUMBERS)), np.arange(len(NUMBERS))] = 1.0 / width
-            for column, chosen in enumerate(groups):
-                rows = np.concatenate([self.groups[i].rows for i in chosen]) if chosen else np.zeros(0, dtype=np.intp)
-                rows = rows[keep[rows]]
-                if not rows.size:
-                    continue
-                moved = x.copy()
-                moved[column] += NUDGE
-                at = place[rows]
-                out[at, column] = (soft(self.predicted(named(moved), chosen), rows) - base[at]) / NUDGE
-            return out
-
+        task = _Task(self, keep & ~np.isnan(self.predicted(self.now)))
         first = np.log([(start or {}).get(number.name, number.prior) for number in NUMBERS])
-        found = least_squares(residuals, first, jac=slopes, max_nfev=steps)
-        values = named(found.x)
+        values = _named(least_squares(task.residuals, first, jac=task.slopes, max_nfev=steps).x)
         return TrainingFit(values, np.log(self.measured_s / self.predicted(values)))
 
-    def _weights(self, keep: np.ndarray) -> FloatArray:
+    def weights(self, keep: np.ndarray) -> FloatArray:
         crowd: dict[tuple[str, str], int] = defaultdict(int)
         keys = list(zip(self.labels["source"], self.labels["device"], strict=True))
         for key, kept in zip(keys, keep, strict=True):
@@ -209,6 +173,51 @@ class Steps:
             chosen = [i for i, group in enumerate(self.groups) if inside[group.rows].any()]
             out[inside] = self.predicted(values, chosen)[inside]
         return out
+
+
+class _Task:
+    """Residuals of a fit to the rows that `keep` marks, and their slopes, at logarithms of NUMBERS."""
+
+    def __init__(self, steps: Steps, keep: np.ndarray) -> None:
+        self.steps, self.rows = steps, np.flatnonzero(keep)
+        self.keep, self.weight = keep, steps.weights(keep)
+        self.prior = np.log([number.prior for number in NUMBERS])
+        self.width = np.array([number.width for number in NUMBERS])
+        self.groups = [[i for i, touched in enumerate(row) if touched] for row in steps.touched]
+
+    def residuals(self, x: FloatArray) -> FloatArray:
+        """Softened residuals of the rows, and how far the numbers stand from their priors."""
+        return np.concatenate([self._soft(self.steps.predicted(_named(x)), self.rows), (x - self.prior) / self.width])
+
+    def slopes(self, x: FloatArray) -> FloatArray:
+        """Differences; a number moves only the groups that it touches."""
+        rows, many = self.rows, len(NUMBERS)
+        base = self._soft(self.steps.predicted(_named(x)), rows)
+        place = np.full(len(self.keep), -1)
+        place[rows] = np.arange(rows.size)
+        out = np.zeros((rows.size + many, many))
+        out[rows.size + np.arange(many), np.arange(many)] = 1.0 / self.width
+        for column, chosen in enumerate(self.groups):
+            members = [self.steps.groups[i].rows for i in chosen]
+            inside = np.concatenate(members) if members else np.zeros(0, dtype=np.intp)
+            inside = inside[self.keep[inside]]
+            if inside.size:
+                moved = x.copy()
+                moved[column] += NUDGE
+                at = place[inside]
+                nudged = self._soft(self.steps.predicted(_named(moved), chosen), inside)
+                out[at, column] = (nudged - base[at]) / NUDGE
+        return out
+
+    def _soft(self, predicted: FloatArray, rows: np.ndarray) -> FloatArray:
+        z = np.log(predicted[rows] / self.steps.measured_s[rows]) * self.weight[rows] / SOFT
+        return np.asarray(np.sign(z) * np.sqrt(2.0 * (np.sqrt(1.0 + z * z) - 1.0)))
+
+
+def _named(x: FloatArray) -> dict[str, float]:
+    """Values by name of logarithms; no share of the peak above what a product may reach."""
+    most = np.array([number.most for number in NUMBERS])
+    return dict(zip((number.name for number in NUMBERS), np.minimum(np.exp(x), most).tolist(), strict=True))
 
 
 def leave_out(table: Table, split: str, context: Context, progress: Progress) -> Predictions:

@@ -144,9 +144,9 @@ NUMBERS: tuple[Number, ...] = (
     _product("clocks of a step of fp4 products of GB300", 3.06, "gb300--any", "gemm.fp4", ("gb300",), "fp4")._replace(
         parameter="step_clocks"
     ),
-    *(_product(f"products of TPU {chip[4:]}", 0.8, f"{chip}--any", "gemm", (chip,)) for chip in _TPUS),
-    _product("fp8 products of TPU", 0.65, "tpu-v7x--any", "gemm.fp8", ("tpu-v7x",), "fp8"),
-    _attention("attention of TPU", (("tpu--any", 1.0),), 0.5, _TPUS),
+    *(_product(f"products of TPU {chip[4:]}", 0.8, f"{chip}--maxtext", "gemm", (chip,)) for chip in _TPUS),
+    _product("fp8 products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x",), "fp8"),
+    _attention("attention of TPU", (("tpu--maxtext", 1.0),), 0.5, _TPUS),
     _product("products of Trainium1", 0.5, "neuron--neuronx", "gemm", ("trainium1",)),
 )
 

@@ -39,9 +39,7 @@ def layout_of(
     if batch is not None and dp > batch and row.count("DP") is None and dp % batch == 0:
         dp, cp = batch, cp * (dp // batch)  # fewer sequences than ranks: the others share the context
     micro = row.count("micro_batch") or _micro_batch(row, chip, (pp, cp), max(1, (batch or 0) // dp), seq_len)
-    schedule = schedule_of(row)
-    virtual = (row.count("VPP") or 1) if schedule == "1f1b" else 1
-    virtual = virtual if pp > 1 and pp * virtual <= model.layers else 1
+    schedule, virtual = schedule_of(row), _chunks(row, pp, model)
     passes = micro * dp * (pp if virtual > 1 else 1)
     # without a stated batch, a pipeline that is filled
     planned = micro * dp * pp if batch is None else max(1, round(batch / passes)) * passes
@@ -84,6 +82,12 @@ def schedule_of(row: Row) -> str:
     """The pipeline schedule that the notes name (`schedule zbv`, `DualPipe`), else 1f1b."""
     notes = row.text("notes").lower()
     return next((name for said, name in _SCHEDULES if re.search(rf"\b{said}\b", notes)), "1f1b")
+
+
+def _chunks(row: Row, pp: int, model: Model) -> int:
+    """Stated chunks of a stage, where the pipeline has layers for them; schedules that fold it bring their own."""
+    virtual = row.count("VPP") or 1
+    return virtual if schedule_of(row) == "1f1b" and pp > 1 and pp * virtual <= model.layers else 1
 
 
 def interleaved(plan: Plan, model: Model, chunk_layers: int) -> Plan:
