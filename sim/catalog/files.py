@@ -72,6 +72,10 @@ def read_yaml(path: Path) -> Document:
     return parse_yaml(read_text(path), str(path))
 
 
+def _too_deep(place: str) -> InputError:
+    return InputError(f"{place}: more than {MAX_DEPTH} blocks inside each other. Flatten the file.")
+
+
 def parse_yaml(text: str, name: str) -> Document:
     """Parse YAML text; `name` stands for the file in errors."""
     if len(text) > MAX_BYTES:
@@ -82,6 +86,8 @@ def parse_yaml(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
+        if "nesting depth" in (error.problem or ""):  # newer readers refuse it before we do
+            raise _too_deep(f"{name}{line}") from None
         raise InputError(f"{name}{line}: not valid YAML: {error.problem or error.context}. Mend the line.") from None
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: character {error.start} cannot be written as UTF-8. Remove it.") from None
@@ -104,7 +110,7 @@ def _check_depth(text: str, name: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             place = f"{name}:{event.start_mark.line + 1}" if event.start_mark else name
-            raise InputError(f"{place}: more than {MAX_DEPTH} blocks inside each other. Flatten the file.")
+            raise _too_deep(place)
 
 
 class _Builder:
