@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sim.evidence.rules import training_tiers
 from sim.evidence.tables import Table, known_tables
 from sim.evidence.validate import Report
 
@@ -37,6 +38,16 @@ STYLE = {
     "savefig.facecolor": "white",
     "svg.hashsalt": "gambrel",
     "svg.fonttype": "none",
+}
+
+
+TIERS = {
+    ("D",): "dense, GPU",
+    ("Dn",): "dense, GPU, no micro-batch stated",
+    ("M",): "experts, GPU",
+    ("T", "Tm"): "TPU",
+    ("A",): "Trainium and Gaudi",
+    ("V1", "Vn"): "small models, vTrain",
 }
 
 
@@ -72,6 +83,7 @@ def draw(rows: Path, left_out: Sequence[Report], images: Path) -> list[tuple[str
             "Kernels left out at random: share of measurements inside the interval",
             _coverage(left_out),
         ),
+        ("training-predicted-measured.svg", "Training: predicted against measured time of a step", _training(rows)),
         ("end-to-end-ratio.svg", "Predicted over measured of every other table", _ratios(rows)),
     ]
     for name, _, figure in drawn:
@@ -116,6 +128,25 @@ def _scatter(rows: Path) -> Figure:
     for device in devices:
         legend.scatter([], [], s=25, c=colours[device], label=device)
     legend.legend(loc="center", frameon=False, title="dotted: a quarter more, a fifth less")
+    return figure
+
+
+def _training(rows: Path) -> Figure:
+    """A panel a tier: tokens a second and device, which every row measures or gives through its step time."""
+    figure, axes = _figure(11.0, 6.6, 2, 3)
+    tables = [table for table in known_tables(rows / FITTED) if table.kind.name == "training"]
+    for axis, (tiers, title) in zip(axes.flat, TIERS.items(), strict=True):
+        ends: list[float] = []
+        for table in tables:
+            tier = np.array(training_tiers(table))
+            measured, predicted = (table.measured(f"{name}step_time_s") for name in ("", "predicted_"))
+            at = np.flatnonzero(np.isin(tier, tiers) & (measured > 0) & (predicted > 0))
+            axis.scatter(measured[at], predicted[at], s=8, c=BLUE, alpha=0.4, linewidths=0, rasterized=True)
+            ends += [*measured[at], *predicted[at]]
+        line = np.array([min(ends, default=1.0), max(ends, default=2.0)])
+        for factor, style in ((1.0, "-"), (0.8, ":"), (1.25, ":")):
+            axis.plot(line, line * factor, color="black", linewidth=0.7, linestyle=style)
+        axis.set(xscale="log", yscale="log", title=title, xlabel="measured step, s", ylabel="predicted step, s")
     return figure
 
 
@@ -185,7 +216,7 @@ def _ratios(rows: Path) -> Figure:
     ticks = (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
     axis.set(
         xscale="log",
-        xlabel="predicted over measured (thin: 80%, thick: half of the rows, mark: median)",
+        xlabel="predicted / measured\n(line: 80%, bar: half of the rows, mark: median)",
         xlim=(0.2, 5.0),
     )
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

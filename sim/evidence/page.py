@@ -34,7 +34,11 @@ _TITLES = {
     "device": "Each device left out",
     "generation": "Each generation left out",
     "stack": "Each stack left out",
+    "source": "Each source left out",
+    "model": "Each model left out",
 }
+
+_REFITTED = "Each row is predicted by a refit of the numbers that measured runs influence which has not seen it."
 
 
 def accuracy_page(
@@ -50,8 +54,12 @@ def accuracy_page(
         parts.append(_LEFT_OUT)
         parts += [_left_out(report) for report in left_out]
     for report in reports:
-        parts.append(f"\n## {report.verb.capitalize()}\n\nCalibrations: {report.level}.\n")
-        parts += [_table(table) for table in report.tables]
+        title = report.verb.capitalize()
+        if report.left_out:
+            parts.append(f"\n## {title}: {_TITLES[report.left_out].lower()}\n\n{_REFITTED}\n")
+        else:
+            parts.append(f"\n## {title}\n\nCalibrations: {report.level}.\n")
+        parts += [_table(table, short=report.left_out is not None) for table in report.tables]
     return "".join(parts)
 
 
@@ -92,8 +100,16 @@ def _standing(table: TableReport, name: str = "") -> str:
     return "".join(out)
 
 
-def _table(table: TableReport) -> str:
+def _table(table: TableReport, short: bool = False) -> str:
+    """One measured table; short: without its devices and sources, and what was not scored."""
     lines = [line for line in table.lines if line.counted]
+    if short:
+        lines = [line for line in lines if line.grouping in ("all", "over sources")]
+        out = [
+            f"\n### {table.name}\n",
+            *(_grid(g, [each for each in lines if each.grouping == g]) for g in ("all", "over sources")),
+        ]
+        return "".join([*out, _standing(table)]) if lines else ""
     out = [f"\n### {table.name} ({table.predicted:,} of {table.rows:,} rows predicted)\n"]
     for grouping in dict.fromkeys(line.grouping for line in lines):
         if grouping in ("all", "over sources", "device", "source"):

@@ -94,8 +94,7 @@ def _idle_w(target: Target, busy_w: float) -> float:
 
 def _warnings(plan: Plan) -> tuple[str, ...]:
     passes = (plan.global_batch or 1) // (plan.micro_batch * (plan.dp or 1))
-    if plan.pp > 1 and passes < FEW_MICRO_BATCHES * plan.pp:
-        return (
-            f"{passes} micro-batches for {plan.pp} pipeline stages leave a bubble of {(plan.pp - 1) / passes:.0%} of the work.",
-        )
+    bubble = (plan.pp - 1) / (passes * plan.virtual_stages)
+    if plan.schedule == "1f1b" and plan.pp > 1 and passes * plan.virtual_stages < FEW_MICRO_BATCHES * plan.pp:
+        return (f"{passes} micro-batches for {plan.pp} pipeline stages leave a bubble of {bubble:.0%} of the work.",)
     return ()
