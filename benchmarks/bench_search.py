@@ -66,9 +66,8 @@ def _step_s(plan: Plan) -> float:
 
 def peers() -> None:
     """Each tool that is installed, on the dense GPU rows of the shipped training table."""
-    table = next(
-        t for t in shipped_tables(default_library(), "training") if "batch" in str(t.path) or t.kind.name == "training"
-    )
+    tables = [table for table in shipped_tables(default_library(), "training") if table.kind.name == "training"]
+    table = next(table for table in tables if "D" in training_tiers(table))
     chosen = [i for i, tier in enumerate(training_tiers(table)) if tier == "D"]
     rows = list(table.rows())
     for name, module, answer in (

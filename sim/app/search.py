@@ -57,20 +57,19 @@ def train(
 def question_of(call: Call, asked: Scenario, schedules: str) -> Any:
     """The search that a scenario asks for: what its plan says stays, what it does not say is searched."""
     from ..catalog.clusters import sliced
-    from ..catalog.plans import Plan
     from ..catalog.scenarios import TokenBudget
     from ..catalog.targets import check_size, target
+    from ..lowering.sharding import SCHEDULES
     from ..studies.search import Question
     from ..studies.space import FREE
 
     group, library = asked.groups[0], call.library()
     if group.devices is None:
         raise InputError("search train: --devices is not given. Say how many chips the plan may use.")
-    known = Plan.model_fields["schedule"].annotation
-    names = tuple(typing_args(known)) if schedules == ALL_SCHEDULES else tuple(n.strip() for n in schedules.split(","))
-    unknown = [name for name in names if name not in typing_args(known)]
+    names = tuple(SCHEDULES) if schedules == ALL_SCHEDULES else tuple(n.strip() for n in schedules.split(","))
+    unknown = [name for name in names if name not in SCHEDULES]
     if unknown:
-        raise InputError(f"--schedules = {unknown[0]!r} is no schedule. Use {', '.join(typing_args(known))} or all.")
+        raise InputError(f"--schedules = {unknown[0]!r} is no schedule. Use {', '.join(SCHEDULES)} or all.")
     fixed = tuple(name for name in FREE if name in group.plan.model_fields_set)
     found = target(library, group.cluster, group.stack, "train")
     check_size(found.cluster, group.devices)
@@ -81,12 +80,6 @@ def question_of(call: Call, asked: Scenario, schedules: str) -> Any:
     return Question(
         library.model(group.model), found._replace(cluster=cluster), group.devices, group.plan, seq_len, fixed, names
     )
-
-
-def typing_args(annotation: Any) -> tuple[str, ...]:
-    from typing import get_args
-
-    return get_args(annotation)
 
 
 def document_of(found: Found, top: int, text: str | None) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from .predictions import Answer, Predictions, Progress, predict_rows
 from .tables import Row, Skip, Table
 
 RACK = 16  # a scale-up domain above this is a rack, whose trays are not its limits
-# sources whose runner launches the kernels of all chips of a node from one process: it passes `-g 8` to nccl-tests
-# (https://github.com/Azure/AI-benchmarking-guide, NCCLBandwidth.py)
-ONE_PROCESS = ("AI-benchmarking-guide",)
+ONE_PROCESS = re.compile(
+    r"one process launches|(?<!\S)-g [2-9]"
+)  # nccl-tests with more than one chip a process, as notes say
 LAUNCH_S = 5e-6  # a launch by the host: 4 to 6 us (https://susun-blog.com/blog/pegainfer-3-cuda-graph)
 TOP_K, TOP_GROUPS = 8, 4  # experts of a token, and nodes that they may lie on, where the notes do not say
 
@@ -57,8 +57,8 @@ def _answer(row: Row, context: Context) -> Answer:
 
 
 def _host_s(row: Row, chips: int) -> float:
-    """Least time between two collectives where one process launches them on all chips of its node [s]."""
-    return chips * LAUNCH_S if any(name in row.text("source_url") for name in ONE_PROCESS) else 0.0
+    """Least time between two collectives where the notes say that one process launches them on all chips of its node [s]."""
+    return chips * LAUNCH_S if ONE_PROCESS.search(row.text("notes")) else 0.0
 
 
 def _bus_factor(row: Row, chip: Chip, op: str, n: int) -> float:

@@ -150,8 +150,8 @@ def binds(found: Found, priced: Priced) -> str:
     largest = [PARTS[i].replace("_", " ") + f" {shares[i]:.0%}" for i in np.argsort(-shares)[:3]]
     capacity = usable_bytes(found.question.target)
     used = float(found.memory_bytes[0]) / capacity
-    kept = found.pruned / found.legal
-    return f"{', '.join(largest)}; memory {used:.0%} full, and {kept:.0%} of the legal plans do not fit"
+    pruned = found.pruned / found.legal
+    return f"{', '.join(largest)}; memory {used:.0%} full, and {pruned:.0%} of the legal plans do not fit"
 
 
 def ranking(found: Found, places: Sequence[int] | None = None) -> list[tuple[int, Plan, float, float]]:

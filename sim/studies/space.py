@@ -110,17 +110,8 @@ def _crossed(model: Model, base: Plan, layouts: list[Layout], fixed: frozenset[s
 def _distinct(c: Columns) -> NDArray[np.intp]:
     """Leave out what is another plan under a second name: sequence parallelism without tp, sharding over one rank."""
     alone = (c.dp * c.cp == 1) & (c.sharding > c.sharding.min())
-    first = np.unique(_codes(c), return_index=True)[1]
+    first, _ = c.distinct(FREE)
     return np.sort(first[~alone[first]])
-
-
-def _codes(c: Columns) -> NDArray[np.int64]:
-    names = ("tp", "pp", "cp", "ep", "micro_batch", "virtual_stages", "schedule", "sharding", "recompute", "offload")
-    codes = np.asarray(c.sequence_parallel, dtype=np.int64)
-    for name in names:
-        values, code = np.unique(getattr(c, name), return_inverse=True)
-        codes = codes * len(values) + code
-    return codes
 
 
 def _options(base: Plan, fixed: frozenset[str]) -> tuple[NDArray[np.int64], dict[str, int]]:

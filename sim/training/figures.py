@@ -7,7 +7,7 @@ import numpy as np
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
-from ..lowering import PARTS, active_parameters, columns, model_flops, units
+from ..lowering import PARTS, columns, model_flops, units
 from ..lowering.kernels import DTYPE_NAMES
 from ..lowering.kinds import PHASE_IDS
 from ..lowering.sharding import Step
@@ -83,12 +83,3 @@ def why(parts: dict[tuple[str, str], float]) -> str:
     total = sum(sums.values())
     largest = sorted(sums.items(), key=lambda item: -item[1])[:3]
     return ", ".join(f"{name.replace('_', ' ')} {seconds / total:.0%}" for name, seconds in largest)
-
-
-def parameters_text(model: Model) -> str:
-    """'405.9B parameters' or '671B parameters, 37B active'."""
-    from ..lowering import parameters
-
-    total, active = parameters(model), active_parameters(model)
-    sparse = any(getattr(block.ffn, "kind", "") == "moe" for block in model.blocks)
-    return f"{total / 1e9:,.4g}B parameters" + (f", {active / 1e9:,.3g}B active" if sparse else "")
