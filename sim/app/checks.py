@@ -127,6 +127,12 @@ def notes(table: TableReport) -> list[str]:
     if shares:
         listed = ", ".join(f"{each.group} {each.share:.0%} of {each.n:,}" for each in shares)
         lines.append(f"inside the interval that is to hold 80%: {listed}")
+    if table.least_time is not None:
+        under = ", ".join(f"{name} by {share - 1.0:.0%}" for name, share in table.least_time.under)
+        counted = f"{len(table.least_time.under)} of {table.least_time.rows:,} rows"
+        lines.append(
+            f"faster than their FLOPs at the best measured product of the chip: {counted}{under and ': ' + under}"
+        )
     for group in table.behind:
         lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
     return lines

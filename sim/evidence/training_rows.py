@@ -118,7 +118,9 @@ def _layouts(row: Row, model: Model, chip: Chip, year: int, source: Source) -> I
         yield layout
     if not row.text("sharding") or "assumed default" in row.text("notes"):
         yield layout._replace(plan=layout.plan.with_(sharding="zero3"))
-    if chip.family == "tpu" and layout.plan.dtypes.optimizer == "fp32":  # MaxText's weight_dtype=bfloat16: states in 16 bits
+    if (
+        chip.family == "tpu" and layout.plan.dtypes.optimizer == "fp32"
+    ):  # MaxText's weight_dtype=bfloat16: states in 16 bits
         states = layout.plan.dtypes.with_(gradients="bf16", optimizer="bf16")
         yield layout._replace(plan=layout.plan.with_(dtypes=states))
 

@@ -33,7 +33,9 @@ def _added(memory: Footprint, target: Target) -> tuple[Column, Column]:
     kernels, buffers of each communicator, and flat buckets of a distributed optimizer."""
     factors = target.stack.factors
     framework = factors.get("context_bytes", 0.0) + factors.get("communicator_bytes", 0.0) * memory.communicators
-    return memory.total * factors.get("fragmentation", 0.0), framework + factors.get("bucket_bytes", 0.0) * memory.sharded
+    return memory.total * factors.get("fragmentation", 0.0), framework + factors.get(
+        "bucket_bytes", 0.0
+    ) * memory.sharded
 
 
 def usable_bytes(target: Target) -> float:
