@@ -16,6 +16,9 @@ from .sharding import RECOMPUTE, SCHEDULES, SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
 ACTIVATION_BYTES = 2.0
+FURTHER_INPUTS = (
+    5.0  # of a multi-token-prediction module: two norms' inputs, both halves of the projection's, the last norm's
+)
 
 
 class Software(NamedTuple):
@@ -111,7 +114,9 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
     copies = np.where(c.frozen, copies, copies * software.weight_copies)
     gradient = c.gradient_bytes + np.where(c.gradient_bytes > 2.0, software.gradient_copy_bytes, 0.0)
     optimizer = c.optimizer_bytes * spread("zero1", held.trained(c, dense), held.trained(c, experts))
-    kept, moment = _activations(model, c, seq_len, layers)
+    at_head = np.where(c.schedule == SCHEDULES["dualpipe"], first | last, np.where(c.folded, first, last))
+    kept, moment = _activations(model, c, seq_len, [*layers[:-1], layers[-1] + model.mtp_layers * at_head])
+    kept = kept + at_head * model.mtp_layers * FURTHER_INPUTS * _boundary(model, c, seq_len)
     sent = software.output_copies * _boundary(model, c, seq_len)
     head = (c.pp == 1) | np.where(c.folded, first, last) | (c.schedule == SCHEDULES["dualpipe"])
     return [
@@ -119,7 +124,7 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
         gradient * spread("zero2", held.trained(c, dense), held.trained(c, experts)),
         np.where(c.offload, 0.0, optimizer),
         (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage),
-        np.maximum(_logits(model, c, seq_len, head) * software.logits_bytes, moment),
+        np.maximum(_logits(model, c, seq_len, head) * (1 + model.mtp_layers) * software.logits_bytes, moment),
         _gathered(c, held, software),
     ]
 
@@ -153,11 +158,12 @@ def _stage_parameters(
     first, last = at
     dense = sum((n * d for n, d in zip(layers, held.dense, strict=True)), np.zeros(c.n))
     experts = sum((n * e for n, e in zip(layers, held.experts, strict=True)), np.zeros(c.n))
-    both = held.embedding + held.head
+    both, dense_further, experts_further = held.embedding + held.head + held.further[0], *held.further
     dual = c.schedule == SCHEDULES["dualpipe"]  # a stage holds its layers and those of its mirror image
     dense, experts = dense * (1.0 + dual), experts * (1.0 + dual)
     folded = np.where(first, both, 0.0)
-    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head, 0.0)
+    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head + dense_further, 0.0)
+    experts = experts + np.where(np.where(dual, first | last, np.where(c.folded, first, last)), experts_further, 0.0)
     return dense + np.where(dual & (first | last), both, np.where(c.folded, folded, ends)), experts
 
 
