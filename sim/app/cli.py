@@ -87,6 +87,15 @@ COMMANDS = {
             "path/to/result_0.txt --precision fp8 --devices 64",
         ),
     ),
+    "export traffic": Command(
+        "export",
+        "Write traffic as a trace that load generators replay, or as a generator fitted to it.",
+        (
+            "--trace requests.csv -o generator.yaml",
+            "--generator azure_conversation.yaml --requests 5000 --scale-rate 2 -o load.jsonl",
+            "--rate 4 --gap-variation 3 --input-tokens 2000 --output-tokens 300 --spread 0.8 -o load.jsonl",
+        ),
+    ),
     "calibrate": Command(
         "calibrate",
         "Fit a chip's kernels to measured times and write the calibration.",
@@ -102,7 +111,10 @@ COMMANDS = {
     ),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
-GROUPS = {"search": "Search: the best plans for a question. `gambrel search train --help`."}
+GROUPS = {
+    "search": "Search: the best plans for a question. `gambrel search train --help`.",
+    "export": "Export: files that other tools read. `gambrel export traffic --help`.",
+}
 WORDS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
 EPILOG = "Start with: gambrel demo"
 
