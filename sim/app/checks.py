@@ -121,7 +121,9 @@ def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
 
 
 def notes(table: TableReport) -> list[str]:
-    """Coverage of the intervals and the groups that are behind, a line each."""
+    """Coverage of the intervals, what is assumed, and the groups that are behind, a line each."""
+    from ..evidence.collective_rows import LAUNCHED
+
     lines = []
     shares = [each for each in table.coverage if each.grouping in ("all", "size")]
     if shares:
@@ -133,6 +135,8 @@ def notes(table: TableReport) -> list[str]:
         lines.append(
             f"faster than their FLOPs at the best measured product of the chip: {counted}{under and ': ' + under}"
         )
+    if table.kind == "collectives":
+        lines.append(LAUNCHED)
     for group in table.behind:
         lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
     return lines
