@@ -98,11 +98,27 @@ class Quick(NamedTuple):
     memory_bytes: FloatArray
 
 
-def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
-    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+@dataclass(frozen=True)
+class Sketch:
+    """Many plans priced up to their schedule. stages: of those that differ in it, `which` says whose a plan has [n]; once_s: what
+    a step takes beside its pipeline [n]."""
 
-    Differs from `price` by rounding only (sums are taken in another order).
-    """
+    stages: Stages
+    which: NDArray[np.intp]
+    once_s: FloatArray
+
+    def least_s(self) -> FloatArray:
+        """Seconds that no step of a plan can beat [n]."""
+        return np.asarray(self.stages.least()[self.which] + self.once_s)
+
+    def step_s(self, plans: NDArray[np.intp]) -> FloatArray:
+        """Seconds of a step of some plans: their pipelines are swept here."""
+        some, places = np.unique(self.which[plans], return_inverse=True)
+        return np.asarray(self.stages.take(some).makespans()[places] + self.once_s[plans])
+
+
+def sketch(model: Model, c: Columns, target: Target, seq_len: float) -> Sketch:
+    """What plans share is lowered and priced once: passes, what lies between them, and the placement on stages."""
     step = [Step("train", 1.0, seq_len, seq_len)]
     machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
     parts = []
@@ -121,7 +137,16 @@ def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
     stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
     backward = inside.backward_s()[of_pass] * inside.pp[of_pass] / c.pp
     once = once_s(between.once[of_between], backward, c, target) + target.stack.step_host_s
-    return Quick(stages.makespans()[which] + once, held_bytes(footprint(model, c, target, seq_len), target))
+    return Sketch(stages, which, once)
+
+
+def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
+    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+
+    Differs from `price` by rounding only (sums are taken in another order).
+    """
+    step_s = sketch(model, c, target, seq_len).step_s(np.arange(c.n))
+    return Quick(step_s, held_bytes(footprint(model, c, target, seq_len), target))
 
 
 def once_s(parts: FloatArray, backward_s: FloatArray, c: Columns, target: Target) -> FloatArray:
