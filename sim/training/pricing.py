@@ -21,13 +21,16 @@ from ..cost.machine import WAIT_W
 from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, columns, units
 from ..lowering.kinds import KIND_IDS, KINDS
 from ..lowering.passes import BETWEEN_COLUMNS, PASS_COLUMNS, between_units, pass_units
-from ..lowering.sharding import RECOMPUTE, Columns, Step
+from ..lowering.sharding import RECOMPUTE, SCHEDULES, Columns, Step
 from ..result import BASES
 from .memory import footprint, held_bytes
 from .stages import DIRECTIONS, Stages, placed
 
 FloatArray = NDArray[np.float64]
-BUBBLE, HOST, DP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"]
+BUBBLE, HOST, DP, EP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"], PART_IDS["ep_traffic"]
+MOVING_UNITS = (
+    20.0  # of a chip that DualPipe gives to the exchange of experts (DeepSeek-V3 technical report, section 3.2.2)
+)
 WEAKEST_SHARE = 0.05
 _COLLECTIVES = np.array([kind.collective for kind in KINDS])
 # classes of rows: the factor of a stack that multiplies their time, and what it is where the stack names none
@@ -251,6 +254,7 @@ class _Sums:
         self.once = units_s[:, self.at(STEP)].sum(axis=2)
         self.units = units_s[:, : self.blocks + 3]
         self._shards(target)
+        self._pairs(target)
         self._host(target)
 
     def at(self, site: int) -> int:
@@ -283,6 +287,23 @@ class _Sums:
         exposed = target.stack.factors.get("fsdp_exposed", 1.0)
         left = hidden_behind(traffic, rest, exposed)
         self.units[:, :ends, DP] = np.where(self.c.overlap[:, None, None], left, traffic)
+
+    def _pairs(self, target: Target) -> None:
+        """DualPipe runs a forward beside a backward pass of another micro-batch, and the exchange of experts of one beside the
+        compute of the other; the units that move it compute nothing, and filling and draining passes have no partner. Source:
+        DeepSeek-V3 technical report, sections 3.2.1 and 3.2.2."""
+        paired = (self.c.schedule == SCHEDULES["dualpipe"]) & self.c.overlap
+        if not paired.any():
+            return
+        layers = self.units[:, : self.blocks]
+        traffic = layers[:, :, EP].copy()
+        rest = (layers.sum(axis=2) - traffic).sum(axis=2)
+        alone = np.minimum(1.0, self.pp / self.micro_batches)
+        moving = min(1.0, MOVING_UNITS / (target.chip.matrix.units or MOVING_UNITS))
+        exposed = (alone + (1.0 - alone) * moving)[:, None]
+        total = traffic.sum(axis=2)
+        share = np.divide(hidden_behind(total, rest, exposed), total, out=np.ones_like(total), where=total > 0)
+        layers[:, :, EP] = np.where(paired[:, None, None], traffic * share[:, :, None], traffic)
 
     def _host(self, target: Target) -> None:
         """Eager software: a layer cannot pass faster than the host launches its kernels; what is missing is `host` time."""
