@@ -24,7 +24,10 @@ LAUNCHED = (
     "Where notes do not say how nccl-tests was launched: on one node as in its own example (-g 8: one process launches on every "
     "chip in turn), on several by MPI (a process for each chip)."
 )
-LAUNCH_S = 5e-6  # a launch by the host: 4 to 6 us (https://susun-blog.com/blog/pegainfer-3-cuda-graph)
+LAUNCH_S, LAUNCH_SPREAD = (
+    5e-6,
+    0.2,
+)  # a launch by the host: 4 to 6 us (https://susun-blog.com/blog/pegainfer-3-cuda-graph)
 TOP_K, TOP_GROUPS = 8, 4  # experts of a token, and nodes that they may lie on, where the notes do not say
 
 
@@ -50,9 +53,11 @@ def _answer(row: Row, context: Context) -> Answer:
     packed = context.machine(chip, stack, cluster_for(row, chip, (devices, nodes), context.library))
     times, low, high, basis = price(kernels, packed, context)
     slowest = int(np.argmax(times))  # the steps of an expert exchange run as a pipeline
-    seconds = max(float(times[slowest]), _host_s(row, library, (devices, nodes)))
+    host_s = _host_s(row, library, (devices, nodes))
+    seconds = max(float(times[slowest]), host_s)
     carried = steps[0][1] if op.startswith("moe_") else _bus_factor(row, chip, op, devices) * size
-    first = float(low[slowest]) / times[slowest], float(high[slowest]) / times[slowest]
+    least = max(float(low[slowest]), host_s * (1.0 - LAUNCH_SPREAD))
+    first = least / seconds, max(float(high[slowest]), host_s * (1.0 + LAUNCH_SPREAD)) / seconds
     return Answer(
         {"busbw_gb_s": carried / seconds / 1e9, "time_us": seconds * 1e6},
         basis[slowest],
