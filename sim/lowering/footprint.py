@@ -114,16 +114,14 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
     copies = np.where(c.frozen, copies, copies * software.weight_copies)
     gradient = c.gradient_bytes + np.where(c.gradient_bytes > 2.0, software.gradient_copy_bytes, 0.0)
     optimizer = c.optimizer_bytes * spread("zero1", held.trained(c, dense), held.trained(c, experts))
-    at_head = np.where(c.schedule == SCHEDULES["dualpipe"], first | last, np.where(c.folded, first, last))
-    kept, moment = _activations(model, c, seq_len, [*layers[:-1], layers[-1] + model.mtp_layers * at_head])
-    kept = kept + at_head * model.mtp_layers * FURTHER_INPUTS * _boundary(model, c, seq_len)
+    kept, moment = _activations(model, c, seq_len, layers)
     sent = software.output_copies * _boundary(model, c, seq_len)
     head = (c.pp == 1) | np.where(c.folded, first, last) | (c.schedule == SCHEDULES["dualpipe"])
     return [
         copies * spread("zero3", dense, experts),
         gradient * spread("zero2", held.trained(c, dense), held.trained(c, experts)),
         np.where(c.offload, 0.0, optimizer),
-        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage),
+        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage) + _further(model, c, seq_len, stage),
         np.maximum(_logits(model, c, seq_len, head) * (1 + model.mtp_layers) * software.logits_bytes, moment),
         _gathered(c, held, software),
     ]
@@ -187,6 +185,20 @@ def _logits(model: Model, c: Columns, seq_len: float, head: NDArray[np.bool_]) -
     """Elements of the logits of a micro-batch on a rank that holds the head."""
     vocab = model.vocab if model.head == "tokens" else 0
     return np.where(head, c.micro_batch * seq_len / c.cp * vocab / c.tp, 0.0)
+
+
+def _further(model: Model, c: Columns, seq_len: float, stage: Column) -> Column:
+    """Bytes that multi-token-prediction modules keep on the stage with the head, whose backward pass follows at once: of one
+    micro-batch, but under GPipe of all."""
+    if not model.mtp_layers:
+        return np.zeros(c.n)
+    layers = [*([np.zeros(c.n)] * (len(model.blocks) - 1)), np.full(c.n, float(model.mtp_layers))]
+    kept, _ = _activations(model, c, seq_len, layers)
+    first, last = stage == 0, stage == c.pp - 1
+    there = np.where(c.schedule == SCHEDULES["dualpipe"], first | last, np.where(c.folded, first, last))
+    at_once = np.where(c.schedule == SCHEDULES["gpipe"], c.micro_batches, 1.0)
+    each = kept + model.mtp_layers * FURTHER_INPUTS * _boundary(model, c, seq_len)
+    return np.asarray(there * at_once * each)
 
 
 def _gathered(c: Columns, held: Weights, software: Software) -> Column:

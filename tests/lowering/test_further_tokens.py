@@ -90,6 +90,18 @@ def test_memory_grows_by_their_states_their_activations_and_a_second_set_of_logi
     assert more.workspace[0] == pytest.approx(2 * plain.workspace[0])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "micro_batches"), [("1f1b", 1), ("zb-h1", 1), ("zb-v", 1), ("dualpipe", 1), ("gpipe", 8)]
+)
+def test_a_module_keeps_what_one_micro_batch_leaves_since_its_backward_pass_follows_at_once(schedule, micro_batches):
+    plan = Plan(pp=4, global_batch=8, schedule=schedule, recompute="full")
+    plain, more = (training_footprint(m.with_(head="tokens"), [plan], TOKENS) for m in (model(0, 8), model(64, 8)))
+    added = (more.activations - plain.activations)[0] / (2.0 * TOKENS * HIDDEN)
+    assert more.stage[0] == (0 if schedule in ("zb-v", "dualpipe") else 3)
+    held = {"1f1b": (4, 1), "zb-h1": (4, 4), "zb-v": (4, 4), "dualpipe": (5, 5), "gpipe": (8, 8)}[schedule]
+    assert added == pytest.approx(64 * 6 * micro_batches + 2 * (held[1] - held[0]))
+
+
 def test_serving_does_not_run_them():
     step = Step("decode", 8, 1, 1024)
     tables = [pass_units(m, columns(m, [Plan()], False), [step]) for m in (model(), model(1))]
