@@ -133,14 +133,14 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
         loads = inside[1] * kv * d[6] / (p[UNIT_BYTES] * clock)
         each = math.sqrt(arithmetic * arithmetic + loads * loads)
         item = (p[DECODE_ITEM] + (p[ITEM_SIZE] + p[HEAD] * group) * d[4] / 128.0) / clock
-    compute = _paid(items / units, 1.0, p) * (each + item)
-    if p[PART_WAVES] > 0.0 and not alone and not plain:
-        if group >= p[SPLIT_HEADS]:
-            pays = math.sqrt(p[PART_WAVES] * each * clock / p[PART]) if p[PART] > 0.0 else math.inf
-            parts = _parts(kv, items / units, pays, p)
-            merge = min(1.0, parts - 1.0) * (p[SPLIT] + p[PART] * parts) / clock
-            compute = _paid(items / units, parts, p) * (each / parts + item) + merge
-    elif items < 2.0 * units and group >= p[SPLIT_HEADS]:
+    ruled = p[PART_WAVES] > 0.0 and not alone and not plain
+    parts, merge = 1.0, 0.0
+    if ruled and group >= p[SPLIT_HEADS]:
+        pays = math.sqrt(p[PART_WAVES] * each * clock / p[PART]) if p[PART] > 0.0 else math.inf
+        parts = _parts(kv, items / units, pays, p)
+        merge = min(1.0, parts - 1.0) * (p[SPLIT] + p[PART] * parts)
+    compute = _paid(items / units, parts, p) * (each / parts + item) + merge / clock
+    if not ruled and items < 2.0 * units and group >= p[SPLIT_HEADS]:
         most = p[PLAIN_PARTS] if plain else math.inf
         merge = p[SPLIT] + (p[ALONE_SPLIT] if alone else 0.0)
         enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf
