@@ -80,11 +80,12 @@ COMMANDS = {
     ),
     "import": Command(
         "imports",
-        "Read a training run out of a user's file: MLPerf mllog; Megatron-LM arguments, scripts and logs.",
+        "Read a run out of a user's file: MLPerf mllog; Megatron-LM; results of serving benchmarks.",
         (
             "path/to/run.log -o run.csv",
             "path/to/launch.sh --cluster dgx-h100 --devices 512 -o scenario.yaml",
             "path/to/result_0.txt --precision fp8 --devices 64",
+            "path/to/bench.json --cluster h100 --tp 2 --precision fp8 -o served.csv",
         ),
     ),
     "export traffic": Command(
