@@ -87,8 +87,7 @@ def import_(
     where = run.device if place is None else place.id
     paths = []
     if output is not None:
-        written = files_of(run, output, where)
-        write_files(output.parent, written)
+        write_files(output.parent, written := files_of(run, output, where))
         paths = [str(output.parent / name) for name in written]
     emit(call, document_of(run, paths), screen(run, paths, where), _all_files(run, call.out, where) if call.out else {})
 
