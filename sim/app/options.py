@@ -23,13 +23,22 @@ from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traf
 from ..errors import InputError
 from ..units import UNITS, split_unit
 
-Verb = Literal["fit", "train", "serve", "trace", "traffic"]
+Verb = Literal["fit", "train", "serve", "trace", "traffic", "whatif"]
 KeyPath = tuple[str | int, ...]
 
 _GROUP: KeyPath = ("groups", 0)
 _SERVING_PLAN = {"tp", "pp", "dp", "cp", "ep", "expert_tp", "attention_dp", "sequence_parallel"}
 _SERVING_DTYPES = {"weights", "activations", "experts", "attention", "kv_cache"}
-_NEITHER = {"plan", "engine", "role", "dtypes", "kind", "chip_changes"}  # records, and what the verb itself decides
+_NEITHER = {
+    "plan",
+    "engine",
+    "role",
+    "dtypes",
+    "kind",
+    "chip_changes",
+    "cluster_changes",
+    "model_changes",
+}  # records, and what the verb itself decides
 
 
 class Option(NamedTuple):
@@ -102,10 +111,11 @@ def options(verb: Verb) -> tuple[Option, ...]:
         hidden = {*hidden, "power_cap_w"}
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
-        _add(found, TokenBudget, ("demand",), "The question", _NEITHER if verb == "train" else {*_NEITHER, "tokens"})
-    if verb in ("serve", "trace"):
+        budget = _NEITHER if verb in ("train", "whatif") else {*_NEITHER, "tokens"}
+        _add(found, TokenBudget, ("demand",), "The question", budget)
+    if verb in ("serve", "trace", "whatif"):
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
-    if verb == "serve":
+    if verb in ("serve", "whatif"):
         _add(found, Slo, ("slo",), "Limits that a request must keep", _NEITHER)
     hidden = set() if training else set(Plan.model_fields) - _SERVING_PLAN
     _add(found, Plan, (*_GROUP, "plan"), "Plan", _NEITHER | hidden)
@@ -117,7 +127,7 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Scenario, (), "Engine", set(Scenario.model_fields) - {"router"})
     if verb == "train":
         _add(found, Campaign, ("campaign",), "Failures over a campaign", ())
-    if verb in ("train", "serve"):
+    if verb in ("train", "serve", "whatif"):
         _add(found, Economy, ("economy",), "Money, energy, carbon", _NEITHER)
     return tuple(found.values())
 
@@ -205,7 +215,7 @@ def scenario_from(
 
         for text in changes:
             change(data, text)
-    if verb in ("train", "serve") and not data["groups"][0].get("model"):
+    if verb in ("train", "serve", "whatif") and not data["groups"][0].get("model"):
         raise InputError(f"{verb}: no model is named. Give a SCENARIO file, or --model and --cluster.")
     flag_of = {_dotted(option.path): f"--{option.name}" for option in known.values()}
     return _parsed(data, flag_of)
