@@ -112,7 +112,7 @@ def _layouts(row: Row, model: Model, chip: Chip, year: int, source: Source) -> I
     """What a row may have run, least first: the degrees that it does not state, then sharded weights if it does not state how
     it shards."""
     for unstated in unstated_degrees(row, chip):
-        layout = layout_of(row, model, chip, year, unstated, source.gradients)
+        layout = layout_of(row, model, chip, year, unstated, source)
         if source.chunk_layers and row.count("VPP") is None:
             layout = layout._replace(plan=interleaved(layout.plan, model, int(source.chunk_layers)))
         yield layout
