@@ -85,8 +85,9 @@ def schedule_of(row: Row) -> str:
 
 
 def _chunks(row: Row, pp: int, model: Model) -> int:
-    """Stated chunks of a stage, where the pipeline has layers for them; schedules that fold it bring their own."""
-    virtual = row.count("VPP") or 1
+    """Stated chunks of a stage, two where notes say that it interleaves and not how, where the pipeline has layers for them;
+    schedules that fold it bring their own."""
+    virtual = row.count("VPP") or (2 if "interleaved 1f1b" in row.text("notes").lower() else 1)
     return virtual if schedule_of(row) == "1f1b" and pp > 1 and pp * virtual <= model.layers else 1
 
 
@@ -100,14 +101,16 @@ def interleaved(plan: Plan, model: Model, chunk_layers: int) -> Plan:
 
 def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
     """(tp, pp) that a row without any layout may have used, least first: tensor parallel within a node, then pipelines of
-    such nodes; powers of two. TPUs: one program, sharded."""
+    such nodes; powers of two that divide the ranks. TPUs: one program, sharded."""
     if chip.family == "tpu" or any(row.count(name) for name in ("TP", "PP", "DP")):
         return [(1, 1)]
     devices = row.need("num_devices")
     within = min(devices, row.count("devices_per_node") or 1) * chip.ranks
     tensor = [2**e for e in range(within.bit_length())]
     stages = [2**e for e in range(1, (devices * chip.ranks // tensor[-1]).bit_length())]
-    return [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages)]
+    degrees = [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages if pp <= (row.count("layers") or pp))]
+    ways = devices * chip.ranks // (row.count("CP") or 1)
+    return [(tp, pp) for tp, pp in degrees if ways % (tp * pp) == 0]
 
 
 def _micro_batch(row: Row, chip: Chip, degrees: tuple[int, int], per_rank: int, seq_len: int) -> int:
