@@ -167,7 +167,7 @@ def _recompute(row: Row, selective: str) -> str:
     text = row.text("recompute").lower()
     if text == "selective":
         return selective or text
-    if text in ("none", "full"):
+    if text in ("none", "full", "operators"):
         return text
     if text == "minimal":
         return "selective"

@@ -80,7 +80,7 @@ class Columns:
     @property
     def settles(self) -> NDArray[np.bool_]:
         """Are gradients summed over ranks once a step? Not where each micro-batch scatters them."""
-        return (self.sharding < SHARDING["zero2"]) | ((self.sharding == SHARDING["zero2"]) & self.split)
+        return np.asarray((self.sharding < SHARDING["zero2"]) | ((self.sharding == SHARDING["zero2"]) & self.split))
 
     @property
     def split(self) -> NDArray[np.bool_]:
