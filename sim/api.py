@@ -215,7 +215,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
     parts, needed = _memory(asked)
     memory_verdict, fits = _memory_verdict(asked, parts)
     figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures(), **asked.clock_figures()}
-    figures.update(_bill_figures(asked, answered.seconds, answered.chip_w, answered.basis))
+    figures.update(_bill_figures(asked, answered, figures["step_time"]))
     return Result(
         schema="gambrel.train/1",
         verdict=answered.verdict if fits else memory_verdict,
@@ -232,14 +232,17 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
     )
 
 
-def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> dict[str, Figure]:
+def _bill_figures(asked: _Asked, answered: Any, moved: Figure | None) -> dict[str, Figure]:
+    """Money, energy and carbon of an answer; `moved`: the time whose interval they share, None where they have none."""
     from .economics import Usage, bill
 
-    usage = Usage(asked.devices, asked.paid, seconds, chip_w, basis)
+    spread = (1.0, 1.0)
+    if moved is not None and moved.value and moved.low is not None and moved.high is not None:
+        spread = (moved.low / moved.value, moved.high / moved.value)
+    usage = Usage(asked.devices, asked.paid, answered.seconds, answered.chip_w, answered.basis, spread)
     billed = bill(asked.library, asked.target, usage, asked.scenario.economy)
-    hours = seconds / 3600.0
     figures = {
-        "device_hours": Figure(asked.devices * hours, "h", basis=basis),
+        "device_hours": usage.figure(asked.devices * answered.seconds / 3600.0, "h"),
         "cost": billed.usd,
         "usd_per_device_hour": billed.usd_per_device_hour,
         "energy": billed.kwh,
@@ -339,7 +342,8 @@ def _next_serve(asked: _Asked) -> tuple[str, ...]:
 
 def _serving_bill(asked: _Asked, answered: Any) -> dict[str, Figure]:
     """The bill of the whole run, and what a million output tokens and one of them cost."""
-    out = _bill_figures(asked, answered.seconds, answered.chip_w, answered.basis)
+    closed = isinstance(asked.scenario.demand, Traffic) and asked.scenario.demand.concurrency is not None
+    out = _bill_figures(asked, answered, answered.figures.get("duration") if closed else None)
     millions = answered.output_tokens / 1e6
     out["usd_per_million_tokens"] = out["cost"].scaled(1.0 / millions, "usd") if millions else out["cost"]
     out["joules_per_token"] = out["energy"].scaled(3.6 / millions, "j") if millions else out["energy"]

@@ -28,13 +28,23 @@ class Bill(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """chips in use, chips paid for, seconds, and what one chip draws on average [W]; `basis` of the seconds."""
+    """chips in use, chips paid for, seconds, and what one chip draws on average [W]; `basis` of the seconds.
+
+    spread: the least and the most of the seconds, as shares of them; money, energy and carbon take it over.
+    """
 
     devices: int
     paid: int
     seconds: float
     chip_w: float
     basis: str
+    spread: tuple[float, float] = (1.0, 1.0)
+
+    def figure(self, value: float, unit: str, note: str = "") -> Figure:
+        """Something that grows with the seconds."""
+        if self.spread == (1.0, 1.0):
+            return Figure(value, unit, basis=self.basis, note=note)
+        return Figure(value, unit, value * self.spread[0], value * self.spread[1], self.basis, note)
 
 
 def bill(library: Library, target: Target, usage: Usage, economy: Economy) -> Bill:
@@ -42,22 +52,20 @@ def bill(library: Library, target: Target, usage: Usage, economy: Economy) -> Bi
     rate = device_hour(library, target, economy)
     usd = Figure.unknown("usd", rate.note)
     if rate.value is not None:
-        usd = Figure(rate.value * usage.paid * usage.seconds / 3600.0, "usd", basis=usage.basis, note=rate.note)
+        usd = usage.figure(rate.value * usage.paid * usage.seconds / 3600.0, "usd", rate.note)
     power = site_power(target, usage, economy)
     kwh, carbon = Figure.unknown("kwh", power.note), Figure.unknown("kg", power.note)
     electricity = None if economy.usd_per_kwh is None else Figure.unknown("usd", power.note)
     if power.value is not None:
         energy = power.value * usage.seconds / JOULES_PER_KWH
-        kwh = Figure(energy, "kwh", basis=usage.basis, note=power.note)
+        kwh = usage.figure(energy, "kwh", power.note)
         if economy.usd_per_kwh is not None:
             note = f"{economy.usd_per_kwh:g} USD a kWh; rented chips include it in their price"
-            electricity = Figure(energy * economy.usd_per_kwh, "usd", basis=usage.basis, note=note)
+            electricity = usage.figure(energy * economy.usd_per_kwh, "usd", note)
         intensity = economy.kg_co2_per_kwh if economy.kg_co2_per_kwh is not None else target.cluster.grid_kg_per_kwh
         carbon = Figure.unknown("kg", "the site's kg_co2_per_kwh is unknown. Give --kg-co2-per-kwh.")
         if intensity is not None:
-            carbon = Figure(
-                energy * intensity, "kg", basis=usage.basis, note=f"{intensity:g} kg CO2 a kWh, location-based"
-            )
+            carbon = usage.figure(energy * intensity, "kg", f"{intensity:g} kg CO2 a kWh, location-based")
     return Bill(usd, electricity, kwh, carbon, rate, power)
 
 

@@ -27,6 +27,7 @@ FOLDERS = {
     "model": "workloads/models",
     "scenario": "workloads/scenarios",
     "claim": "workloads/claims",
+    "law": "workloads/laws",
     "sweep": "workloads/sweeps",
 }
 _ALIASES = re.compile(r"^aliases:\s*\[(?P<inline>[^\]]*)\]|^aliases:\s*\n(?P<listed>(?:\s*- .*\n)*)", re.MULTILINE)

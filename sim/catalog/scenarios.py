@@ -105,13 +105,13 @@ _GROUP_KEYS = frozenset(Group.model_fields)
 
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario file; a flat one (model, cluster, plan at the top) is one group."""
-    document = read_yaml(path)
-    if isinstance(document.data, dict) and "groups" not in document.data:
-        document = _nested(document)
-    return parse(Scenario, document)
+    return parse(Scenario, nested(read_yaml(path)))
 
 
-def _nested(document: Document) -> Document:
+def nested(document: Document) -> Document:
+    """A flat scenario's document with its group inside; a whole one as it is."""
+    if not isinstance(document.data, dict) or "groups" in document.data:
+        return document
     data: dict[str, Any] = document.data
     group = {key: value for key, value in data.items() if key in _GROUP_KEYS}
     rest = {key: value for key, value in data.items() if key not in _GROUP_KEYS}
