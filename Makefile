@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy parameters headline power training-fit
+.PHONY: demo test lint bench readme accuracy parameters headline power training-fit claims
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -47,3 +47,6 @@ headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 
 parameters: $(STAMP)  ## docs/parameters.md from the declared parameters and the families' calibrations
 	@$(BIN)/python docs/parameters_page.py
+
+claims: $(STAMP)  ## docs/claims.md and its images: every public claim derived again
+	@$(BIN)/python docs/claims_page.py

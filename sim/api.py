@@ -365,3 +365,20 @@ def validate(kind: str, path: str | None = None, **options: Any) -> Any:
     from .evidence.validate import validate as predict_and_score
 
     return predict_and_score(kind, None if path is None else Path(path), **options)
+
+
+def claims(name: str | None = None, library: Library | None = None, progress: Progress | None = None) -> list[Any]:
+    """Public claims derived again, the one of a name (or file) or all: verdict, arithmetic, tables; see `sim.studies.claims`."""
+    from .catalog.claims import claims as known
+    from .studies.claims import judge
+
+    found = library or default_library()
+    names = known(found) if name is None else [name]
+    out = []
+    for number, each in enumerate(names):
+        if progress is not None:
+            progress(number / len(names), each)
+        out.append(
+            judge(each, found, lambda asked: (train if asked.groups[0].role == "train" else serve)(asked, found))
+        )
+    return out

@@ -98,6 +98,11 @@ COMMANDS = {
             "--output-tokens 100 --until memory.bandwidth",
         ),
     ),
+    "claims": Command(
+        "claims",
+        "Public claims about models and their cost, derived again: verdict, arithmetic, uncertainty.",
+        ("", "gpt-3-cost", "path/to/claim.yaml --json"),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",

@@ -125,14 +125,13 @@ def applied(function: Function, given: Sequence[Value]) -> Figure:
         return Figure.unknown("", f"cannot be computed: {error}")
     ranged = any(each.low is not None or each.high is not None for each in figures)
     low, high = (min(corners), max(corners)) if ranged else (None, None)
-    basis = max((each.basis for each in figures), key=BASES.index)
+    chosen = [each for each in figures if each.value == value] if function in (min, max) else figures
+    basis = max((each.basis for each in chosen), key=BASES.index)
     return Figure(value, "", low, high, basis)
 
 
 def _corners(function: Function, figures: list[Figure]) -> list[tuple[float, ...]]:
-    ends = [
-        tuple(dict.fromkeys(x for x in (each.low, each.value, each.high) if x is not None)) for each in figures
-    ]
+    ends = [tuple(dict.fromkeys(x for x in (each.low, each.value, each.high) if x is not None)) for each in figures]
     if function in (min, max):  # both rise with each argument: all low, or all high
         return [tuple(min(each) for each in ends), tuple(max(each) for each in ends)]
     return list(itertools.product(*ends))

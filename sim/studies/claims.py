@@ -104,7 +104,9 @@ class _Work:
             if name not in self.claim.steps:
                 raise InputError(f"claim {self.claim.id}: {name} is no step. Steps: {', '.join(self.claim.steps)}.")
             if name in self.open:
-                raise InputError(f"claim {self.claim.id}: {' -> '.join([*self.open, name])} needs itself. Break the circle.")
+                raise InputError(
+                    f"claim {self.claim.id}: {' -> '.join([*self.open, name])} needs itself. Break the circle."
+                )
             self.open.append(name)
             self.known[name] = self._term(self.claim.steps[name], self.value)
             self.open.pop()
@@ -135,7 +137,9 @@ class _Work:
         if not result.fits:
             raise Infeasible(result.verdict)
         if term.figure not in result.figures:
-            raise InputError(f"claim {self.claim.id}: no figure {term.figure!r}. Use one of {', '.join(result.figures)}.")
+            raise InputError(
+                f"claim {self.claim.id}: no figure {term.figure!r}. Use one of {', '.join(result.figures)}."
+            )
         return result.figures[term.figure or ""]
 
     def _answer(self, term: Term) -> Result:
@@ -248,13 +252,21 @@ def _verdict(asked: Asked, work: _Work) -> tuple[str, bool, str]:
     if main.value is None:
         return OUTSIDE, True, f"{asked.figure} is unknown: {main.note}"
     if low <= main.value <= high:
-        return HOLDS, _inside(main, low, high), f"{asked.figure} is {{{asked.figure}}}"
+        return HOLDS, _inside(main, low, high), f"{_plain(asked.figure)} is {{{asked.figure}}}"
     for other in asked.under:
         figure = work.figure(other.figure)
         if figure.value is not None and low <= figure.value <= high:
-            return HOLDS_UNDER, _inside(figure, low, high), f"{other.condition}: {other.figure} is {{{other.figure}}}"
+            return (
+                HOLDS_UNDER,
+                _inside(figure, low, high),
+                f"{other.condition}: {_plain(other.figure)} is {{{other.figure}}}",
+            )
     ends = (main.value if main.low is None else main.low, main.value if main.high is None else main.high)
-    return FAILS, ends[1] < low or ends[0] > high, f"{asked.figure} is {{{asked.figure}}}"
+    return FAILS, ends[1] < low or ends[0] > high, f"{_plain(asked.figure)} is {{{asked.figure}}}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _inside(figure: Figure, low: float, high: float) -> bool:
@@ -269,13 +281,24 @@ def _filled(words: str, work: _Work) -> str:
 
 def shown(figure: Figure) -> str:
     """A figure as people read it, with its range."""
-    from ..units import text
-
     if figure.value is None:
         return "unknown"
-    words = text(figure.value, figure.unit)
-    if figure.unit == "usd" and abs(figure.value) < 0.1:
-        words = f"${figure.value:.2g}"
+    words = _words(figure.value, figure.unit)
     if figure.low is None or figure.high is None or figure.low == figure.high:
         return words
-    return f"{words} ({figure.low:.3g} to {figure.high:.3g})"
+    return f"{words} ({_words(figure.low, figure.unit)} to {_words(figure.high, figure.unit)})"
+
+
+def _words(value: float, unit: str) -> str:
+    from ..units import text
+
+    if unit == "year":
+        return f"{value:.1f}"
+    if unit == "fraction":
+        return f"{100.0 * value:.3g}%"
+    if unit == "usd":
+        for letter, factor in (("bn", 1e9), ("M", 1e6), ("k", 1e3)):
+            if abs(value) >= factor:
+                return f"${value / factor:,.3g}{letter}"
+        return f"${value:,.3g}"
+    return text(value, unit)

@@ -30,7 +30,9 @@ def tokens_at_loss(law: ScalingLaw, parameters: float, target: float) -> float:
     """Tokens after which a model of this size reaches a loss. Raises InputError where it never does."""
     left = target - law.e - law.a / parameters**law.alpha
     if left <= 0.0:
-        raise InputError(f"a model of {parameters:.3g} parameters never reaches a loss of {target:.4g}. Use a larger one.")
+        raise InputError(
+            f"a model of {parameters:.3g} parameters never reaches a loss of {target:.4g}. Use a larger one."
+        )
     return float((law.b / left) ** (1.0 / law.beta))
 
 
