@@ -103,6 +103,14 @@ COMMANDS = {
         "Public claims about models and their cost, derived again: verdict, arithmetic, uncertainty.",
         ("", "gpt-3-cost", "path/to/claim.yaml --json"),
     ),
+    "lifetime": Command(
+        "lifetime",
+        "Size and training tokens for the least cost of training plus serving, at equal loss.",
+        (
+            "chinchilla-70b --tokens 1.4e12 --served 1e13",
+            "llama-3.1-70b --tokens 15e12 --served 1e14 --train training.yaml --serve serving.yaml",
+        ),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",
