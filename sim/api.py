@@ -247,6 +247,8 @@ def _bill_figures(asked: _Asked, answered: Any, moved: Figure | None) -> dict[st
         "usd_per_device_hour": billed.usd_per_device_hour,
         "energy": billed.kwh,
         "carbon": billed.kg_co2,
+        "carbon_market": billed.kg_co2_market,
+        "carbon_embodied": billed.kg_co2_embodied,
         "power": billed.power_w,
     }
     if billed.usd_electricity is not None:

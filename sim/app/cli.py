@@ -111,6 +111,11 @@ COMMANDS = {
             "llama-3.1-70b --tokens 15e12 --served 1e14 --train training.yaml --serve serving.yaml",
         ),
     ),
+    "own": Command(
+        "own",
+        "Own or rent a chip: dollars for an hour of use, net present value, break-even.",
+        ("h100-sxm terms.yaml --usd-per-kwh 0.08", "b200 terms.yaml --usd-per-kwh 0.08 --rent 4.5 --pue 1.2"),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",

@@ -35,6 +35,7 @@ _NEITHER = {
     "role",
     "dtypes",
     "kind",
+    "owned",
     "chip_changes",
     "cluster_changes",
     "model_changes",

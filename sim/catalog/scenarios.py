@@ -9,6 +9,7 @@ from pydantic import Field
 
 from .campaigns import Campaign
 from .files import Document, read_yaml
+from .ownership import Owned
 from .plans import Engine, Plan
 from .records import Count, CountOrZero, NotNegative, Positive, Record, Text, parse
 
@@ -62,9 +63,17 @@ class Economy(Record):
     term: Text | None = Field(
         None, description="on_demand, spot, 1yr_commit, ...; null: on demand, else what is offered"
     )
+    region: Text | None = Field(None, description="of the offer; null: any")
     usd_per_kwh: NotNegative | None = None
-    kg_co2_per_kwh: NotNegative | None = None
+    kg_co2_per_kwh: NotNegative | None = Field(None, description="of the grid where it runs (location-based)")
+    kg_co2_per_kwh_market: NotNegative | None = Field(None, description="of the electricity bought, by its contracts")
+    grid: Text | None = Field(None, description="CSV of hours: datetime,kg_co2_per_kwh; goes before kg_co2_per_kwh")
+    start: Text | None = Field(None, description="when it begins, UTC, for --grid; null: with the file")
     pue: Positive | None = None
+    spot_mtbf_s: Positive | None = Field(None, description="of one spot job until it is interrupted; null: not counted")
+    spot_lost_s: NotNegative = Field(900.0, description="work and restart that an interruption wastes (assumed)")
+    life_years: Positive = Field(6.0, description="over which making a chip counts (Google's study, arXiv:2502.01671)")
+    owned: Owned | None = Field(None, description="terms of owning the chips; null: they are rented")
 
 
 class Group(Record):
