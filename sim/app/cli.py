@@ -108,7 +108,7 @@ COMMANDS = {
         "Size and training tokens for the least cost of training plus serving, at equal loss.",
         (
             "chinchilla-70b --tokens 1.4e12 --served 1e13",
-            "llama-3.1-70b --tokens 15e12 --served 1e14 --train training.yaml --serve serving.yaml",
+            "llama-3.1-70b --tokens 15e12 --served 1e14 --train scenario.yaml --serve serving.yaml",
         ),
     ),
     "own": Command(

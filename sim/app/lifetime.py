@@ -62,9 +62,7 @@ def lifetime(
     curve = scaling_law(library, law)
     target = loss(curve, size, trained)
     priced = _priced(call, train, serve)
-    own = life(curve, target, size, served, priced.rates)
-    rows = [(served * by, cheapest(curve, target, served * by, priced.rates)) for by in MULTIPLES]
-    best = cheapest(curve, target, served, priced.rates)
+    demands = [served * by for by in MULTIPLES]
     document = {
         "schema": SCHEMA,
         "model": asked.id,
@@ -72,9 +70,9 @@ def lifetime(
         "loss": target,
         "unit": priced.unit,
         "rates": {name: figure.to_dict() for name, figure in priced.figures.items()},
-        "as_it_is": _plain(own, served),
-        "best": _plain(best, served),
-        "by_demand": [_plain(each, demand) for demand, each in rows],
+        "as_it_is": _plain(life(curve, target, size, served, priced.rates), served),
+        "best": _plain(cheapest(curve, target, served, priced.rates), served),
+        "by_demand": [_plain(cheapest(curve, target, each, priced.rates), each) for each in demands],
     }
     emit(call, document, _screen(asked.name, document, priced))
 
