@@ -10,7 +10,7 @@ from accuracy_plots import BLUE, STYLE
 from sim.api import claims
 from sim.app.claims import verdict
 from sim.catalog.files import write_whole
-from sim.studies.claims import Judged, Line, shown
+from sim.studies.claims import Judged, Line, basis_of, shown
 
 HERE = Path(__file__).parent
 HEAD = """# Public claims, derived again
@@ -22,7 +22,8 @@ a chip that changes moves the figures.
 
 How a verdict follows: it *holds* if the figure lies in what is claimed, with the tolerance of the file; it *holds under* the first
 condition whose own figure does; else it *does not hold*. What no computation can say is *outside the model*. Ranges come from the
-intervals of the figures, combined at their worst; "not with the whole interval" says that the range reaches over the bound.
+intervals of the figures, combined at their worst; "not with the whole interval" says that the range reaches over the bound. The basis
+*given* means that nothing in a figure is predicted: facts from outside, and what follows from them by arithmetic alone.
 """
 
 
@@ -43,7 +44,7 @@ def section(judged: Judged) -> str:
     if judged.note:
         parts.append(f"{judged.note}\n")
     if judged.steps:
-        steps = [f"| {s.name} | {shown(s.figure)} | {s.figure.basis} | {escaped(s.how)} |" for s in judged.steps]
+        steps = [f"| {s.name} | {shown(s.figure)} | {basis_of(s.figure)} | {escaped(s.how)} |" for s in judged.steps]
         parts.append("\n".join(["| step | value | basis | from |", "|---|---|---|---|", *steps, ""]))
     for name, lines in judged.tables.items():
         parts.append(table(name, lines))

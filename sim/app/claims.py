@@ -61,10 +61,11 @@ def overview(judged: list[Judged]) -> RenderableType:
     from rich.text import Text
 
     from ..report.tables import columns
+    from ..studies.claims import basis_of
 
     grid = columns("claim", "verdict", "because", "basis")
     for each in judged:
-        basis = "" if each.figure is None else each.figure.basis
+        basis = "" if each.figure is None else basis_of(each.figure)
         grid.add_row(each.claim.id, Text(verdict(each), style=STYLES[each.verdict]), each.why, basis)
     return grid
 
@@ -80,7 +81,7 @@ def one(judged: Judged) -> RenderableType:
     from rich.text import Text
 
     from ..report.tables import columns
-    from ..studies.claims import shown
+    from ..studies.claims import basis_of, shown
 
     parts: list[RenderableType] = [
         Text(judged.claim.statement, style="bold"),
@@ -92,7 +93,7 @@ def one(judged: Judged) -> RenderableType:
     grid = columns("step", ">value", "basis", "from")
     for step in judged.steps:
         value = shown(step.figure)
-        grid.add_row(step.name.replace("_", " "), value, step.figure.basis, step.how)
+        grid.add_row(step.name.replace("_", " "), value, basis_of(step.figure), step.how)
     parts.append(grid)
     parts += [part for name, lines in judged.tables.items() for part in (Text(name, style="dim"), table(lines))]
     return Group(*parts)

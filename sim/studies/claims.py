@@ -279,6 +279,12 @@ def _filled(words: str, work: _Work) -> str:
     return re.sub(r"\{([a-z0-9_.]+)\}", lambda match: shown(work.figure(match[1])), words)
 
 
+def basis_of(figure: Figure) -> str:
+    """The figure's basis; `given` where nothing in it is predicted: facts from outside with their source, and what follows from
+    them by arithmetic alone."""
+    return "given" if figure.basis == "measured" else figure.basis
+
+
 def shown(figure: Figure) -> str:
     """A figure as people read it, with its range."""
     if figure.value is None:

@@ -64,6 +64,13 @@ def test_a_claim_states_no_result_it_names_sources_and_uses_what_it_holds(name):
         assert f"of: {scenario}" in text, f"{scenario} is not used"
 
 
+def test_the_page_shows_every_claim_with_its_verdict(judged):
+    page = (package_root() / "docs" / "claims.md").read_text()
+    for each in judged.values():
+        assert f"\n## {each.claim.id}\n" in page, f"{each.claim.id}: run `make claims`"
+        assert f"](#{each.claim.id}) | {each.claim.statement} | {each.verdict}" in page, f"{each.claim.id}: run `make claims`"
+
+
 def test_a_published_arithmetic_is_met_exactly(judged):
     steps = {step.name: step.figure.value for step in judged["gpt-3-cost"].steps}
     assert steps["gpu_years"] == pytest.approx(355, rel=0.01)  # Li 2020
