@@ -34,6 +34,9 @@ class Traffic(Record):
     spread: NotNegative = Field(0.0, le=1.0, description="lengths are uniform in (1 - spread, 1) of the nominal ones")
     scale_rate: Positive = 1.0
     scale_length: Positive = 1.0
+    models: dict[str, Positive] = Field(
+        default_factory=dict, description="share of the requests by model, where groups serve several"
+    )
 
 
 class Slo(Record):

@@ -28,7 +28,8 @@ class Requests:
     after another; those of request i are blocks[block_starts[i]:block_starts[i + 1]], `block_tokens` tokens each, equal ids
     are equal prefixes. sessions: [n], equal numbers belong to one conversation. concurrency: closed loop with so many
     clients, each of which sends its next request when its last one is done (then all arrive at 0). dropped: rows of a trace
-    that were left out because no token went in or came out. name: for reports.
+    that were left out because no token went in or came out. models: [n], which of several models each asks for (None: all
+    the first). name: for reports.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Requests:
     sessions: IntArray | None = None
     concurrency: int | None = None
     dropped: int = 0
+    models: IntArray | None = None
 
     def __post_init__(self) -> None:
         for value in vars(self).values():
@@ -138,6 +140,10 @@ def requests(traffic: Traffic, seed: int, folders: Sequence[Path] = ()) -> Reque
 
     Raises InputError unless exactly one of trace, rate and concurrency is given, with lengths for the latter two.
     """
+    return _with_models(_requests(traffic, seed, folders), traffic.models, seed)
+
+
+def _requests(traffic: Traffic, seed: int, folders: Sequence[Path]) -> Requests:
     given = {"trace": traffic.trace, "rate": traffic.rate_requests_per_s, "concurrency": traffic.concurrency}
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) != 1:
@@ -157,6 +163,15 @@ def requests(traffic: Traffic, seed: int, folders: Sequence[Path] = ()) -> Reque
         clients = traffic.concurrency or 1
         drawn = closed_loop(clients, traffic.requests or 10 * clients, *shape)
     return scaled(drawn, traffic.scale_rate, traffic.scale_length)
+
+
+def _with_models(drawn: Requests, shares: dict[str, float], seed: int) -> Requests:
+    """Each request asks for one of the models, in these shares."""
+    if not shares:
+        return drawn
+    weights = np.array(list(shares.values()))
+    stream = generator(seed, "traffic", "models")
+    return replace(drawn, models=stream.choice(len(weights), len(drawn), p=weights / weights.sum()).astype(np.int64))
 
 
 def _found(trace: str, folders: Sequence[Path]) -> Path:
