@@ -270,15 +270,18 @@ class Run:
     def _expire(self, request: int, _: simpy.Event) -> None:
         """A request that no pass has taken by now is given up."""
         tokens = self.columns.tokens
-        if request in self.gate:
-            self.gate.remove(request)
-        else:
+        waits_at_gate = request in self.gate
+        if not waits_at_gate:
             replica = self.replicas[tokens[request, at.REPLICA]]
             replica.executor.advance(self.env.now, False)
-            never = np.isnan(self.columns.times_s[request, at.ADMITTED])
-            if tokens[request, at.STATUS] != at.WAITING or not never:
-                return
+        if not np.isnan(self.columns.times_s[request, at.ADMITTED]):
+            return
+        if waits_at_gate:
+            self.gate.remove(request)
+        elif tokens[request, at.STATUS] == at.WAITING:
             replica.withdraw(request)
+        else:
+            return
         tokens[request, at.STATUS] = at.EXPIRED
         self._ended(request)
 
