@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ..errors import InputError
 from .campaigns import Campaign
 from .files import Document, read_yaml
+from .operations import Operations
 from .plans import Engine, Plan
 from .records import Count, CountOrZero, NotNegative, Positive, Record, Text, parse
 
@@ -68,6 +70,10 @@ class Group(Record):
     cluster: Text
     devices: Count | None = Field(None, description="chips in all; null: one replica's")
     replicas: Count | None = None
+    prefill_replicas: Count | None = Field(None, description="of a group that is split: replicas that prefill")
+    decode_replicas: Count | None = Field(None, description="of a group that is split: replicas that decode")
+    min_replicas: Count = Field(1, description="fewest that autoscaling leaves")
+    max_replicas: Count | None = Field(None, description="most that autoscaling orders; null: this group is not scaled")
     plan: Plan = Plan()
     stack: Text | None = Field(None, description="null: the family's default")
     engine: Engine = Engine()
@@ -84,7 +90,25 @@ class Scenario(Record):
     slo: Slo = Slo()
     economy: Economy = Economy()
     campaign: Campaign = Campaign()
+    operations: Operations = Operations()
     seed: CountOrZero = 0
+
+
+def serving_groups(scenario: Scenario) -> tuple[Group, ...]:
+    """The groups that serve, each split one as two. Raises InputError for a split that lacks a half."""
+    out: list[Group] = []
+    for group in scenario.groups:
+        split = (group.prefill_replicas, group.decode_replicas)
+        if split == (None, None):
+            out.append(group)
+            continue
+        if None in split or group.replicas is not None or group.devices is not None:
+            raise InputError(
+                "a split group needs both prefill_replicas and decode_replicas, and neither replicas nor devices. Mend it."
+            )
+        for role, count in zip(("prefill", "decode"), split, strict=True):
+            out.append(group.with_(role=role, replicas=count, prefill_replicas=None, decode_replicas=None))
+    return tuple(out)
 
 
 _GROUP_KEYS = frozenset(Group.model_fields)

@@ -9,7 +9,7 @@ from ..catalog.records import Record
 from ..catalog.scenarios import Scenario
 from ..units import split_unit
 
-_ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind", "campaign"}
+_ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind", "campaign", "models"}
 
 
 def command(verb: str, scenario: Scenario, **changes: Any) -> str:
@@ -17,7 +17,9 @@ def command(verb: str, scenario: Scenario, **changes: Any) -> str:
     group = scenario.groups[0]
     values: dict[str, Any] = {}
     records: list[Record] = [group, group.plan, group.plan.dtypes, group.engine, scenario.demand, scenario.slo]
-    for record in records + ([scenario.campaign] if verb == "train" else []):
+    for record in records + (
+        [scenario.campaign] if verb == "train" else [scenario.operations] if verb == "serve" else []
+    ):
         values.update(_set(record))
     values.update(changes)
     words = [word for name, value in values.items() if value is not None for word in _words(name, value)]

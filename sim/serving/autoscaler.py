@@ -67,7 +67,11 @@ class Autoscaler:
 
 
 def strikes(
-    replica: Replica, stream: np.random.Generator, mtbf_s: float, fail: Callable[[Replica], None], over: Callable[[], bool]
+    replica: Replica,
+    stream: np.random.Generator,
+    mtbf_s: float,
+    fail: Callable[[Replica], None],
+    over: Callable[[], bool],
 ) -> Process:
     """Failures of one replica: exponential times between them; one that strikes a replica that is not up does nothing."""
     env, at_s = replica.env, 0.0

@@ -44,7 +44,9 @@ class Run:
         check(self.pools, 1 if requests.models is None else int(requests.models.max(initial=0)) + 1)
         self.env = simpy.Environment(0.0)
         self.columns = _columns(self.pools, requests)
-        self.wanted = self.columns.tokens[:, at.OUTPUT].copy()  # before a prefill replica, OUTPUT is the first token alone
+        self.wanted = self.columns.tokens[
+            :, at.OUTPUT
+        ].copy()  # before a prefill replica, OUTPUT is the first token alone
         self.cached_tokens = np.zeros(len(requests), dtype=np.int64)
         self.retries = np.zeros(len(requests), dtype=np.int64)
         self.moved_s = np.zeros(len(requests))

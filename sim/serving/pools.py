@@ -84,4 +84,6 @@ def check(pools: Sequence[Pool], models: int) -> None:
         if not roles & {"serve", "prefill"}:
             raise InputError(f"groups: none of role serve or prefill for model {model}. Add one.")
         if ("prefill" in roles) != ("decode" in roles):
-            raise InputError("groups: prefill needs decode beside it, and decode prefill. Add a group of the other role.")
+            raise InputError(
+                "groups: prefill needs decode beside it, and decode prefill. Add a group of the other role."
+            )

@@ -119,7 +119,10 @@ def _served(run: Run) -> Served:
     # on the way in and out: the same for all requests of a pool, so that it may be added at the end
     host_s = np.array([pack.limits.request_host_s for pack in packs])[tokens[:, at.REPLICA]]
     host_s = np.where(tokens[:, at.REPLICA] < 0, 0.0, host_s)
-    arrival_s, first_s, finish_s = (times_s[:, at.ARRIVAL].copy(), *(times_s[:, x] + host_s for x in (at.FIRST, at.FINISH)))
+    arrival_s, first_s, finish_s = (
+        times_s[:, at.ARRIVAL].copy(),
+        *(times_s[:, x] + host_s for x in (at.FIRST, at.FINISH)),
+    )
     span_s = (float(arrival_s.min(initial=np.inf)), float(np.nanmax(finish_s, initial=0.0)))
     pools = [np.flatnonzero(places == number) for number in range(len(run.pools))]
     busy = tuple(_busy_s(pool.pack, [cores[i] for i in rows]) for pool, rows in zip(run.pools, pools, strict=True))
@@ -137,7 +140,9 @@ def _served(run: Run) -> Served:
         retries=run.retries,
         moved_s=run.moved_s,
         request_host_s=host_s,
-        busy_s={key: sum(each.get(key, 0.0) for each in busy) for key in dict.fromkeys(k for each in busy for k in each)},
+        busy_s={
+            key: sum(each.get(key, 0.0) for each in busy) for key in dict.fromkeys(k for each in busy for k in each)
+        },
         busy_by_pool=busy,
         gaps=np.sum([core.gaps for core in cores], axis=0),
         counters=np.array([core.counts for core in cores]),

@@ -38,7 +38,9 @@ class Transfers:
         self.moved_bytes = 0.0
         finite = [each for each in replicas if pools[each.pool].port_bytes_per_s < math.inf]
         self.port = {replica.number: place for place, replica in enumerate(finite)}
-        self.fabric = Fabric(env, [Link(f"KV port {each.number}", pools[each.pool].port_bytes_per_s) for each in finite])
+        self.fabric = Fabric(
+            env, [Link(f"KV port {each.number}", pools[each.pool].port_bytes_per_s) for each in finite]
+        )
 
     def send(self, request: int, tokens: int, source: Replica, target: Replica) -> None:
         """The KV of a request with so many tokens sets out."""

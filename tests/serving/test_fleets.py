@@ -3,14 +3,11 @@
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.catalog.traffic import Requests
 from sim.serving import state
 from sim.serving.fleet import Run
-from sim.serving.metrics import metrics
 from sim.serving.pools import Fleet, Pool, Scaling
 from sim.serving.run import simulate_pools
 from sim.serving.schedulers import Continuous
@@ -31,7 +28,9 @@ def pack_of(scheduler="continuous", kv_blocks=120, seqs=12):
     """Filled tables are shared over examples."""
     key = (scheduler, kv_blocks, seqs)
     if key not in PACKS:
-        PACKS[key] = packed(scheduler=scheduler, kv_blocks=kv_blocks, max_num_seqs=seqs, longest=1024, request_host_s=0.01)
+        PACKS[key] = packed(
+            scheduler=scheduler, kv_blocks=kv_blocks, max_num_seqs=seqs, longest=1024, request_host_s=0.01
+        )
     return PACKS[key]
 
 
@@ -91,9 +90,10 @@ def same(one, other):
     assert bits(one) == bits(other)
     assert one.paid_s.tobytes() == other.paid_s.tobytes()
     assert one.retries.tolist() == other.retries.tolist()
-    assert one.counters[:, [state.PREFILLED, state.DECODED]].tolist() == other.counters[
-        :, [state.PREFILLED, state.DECODED]
-    ].tolist()
+    assert (
+        one.counters[:, [state.PREFILLED, state.DECODED]].tolist()
+        == other.counters[:, [state.PREFILLED, state.DECODED]].tolist()
+    )
     for name in one.series:
         assert one.series[name].tobytes() == other.series[name].tobytes(), name
 
@@ -117,7 +117,9 @@ def test_every_request_ends_once_no_token_is_lost_or_made_twice_and_no_block_is_
     run.go()
     times_s, tokens = run.columns
     status = tokens[:, state.STATUS]
-    allowed = {state.FINISHED, state.SHED, state.EXPIRED} if fleet["max_queue"] or fleet["max_wait_s"] else {state.FINISHED}
+    allowed = (
+        {state.FINISHED, state.SHED, state.EXPIRED} if fleet["max_queue"] or fleet["max_wait_s"] else {state.FINISHED}
+    )
     assert set(status.tolist()) <= allowed
     done = status == state.FINISHED
     assert (tokens[done, state.MADE] == requests.output_tokens[done]).all()
