@@ -351,7 +351,8 @@ def _deployment(all_asked: list[_Asked]) -> Deployment:
 
 def _sizes(all_asked: list[_Asked]) -> dict[str, Figure]:
     each = [asked.size_figures() for asked in all_asked]
-    return {name: total([figures[name] for figures in each]) for name in each[0]}
+    summed = {name: total([figures[name] for figures in each]) for name in each[0]}
+    return {**summed, "slices": max((figures["slices"] for figures in each), key=lambda figure: figure.value or 0.0)}
 
 
 def _next_serve(asked: _Asked) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ def command(verb: str, scenario: Scenario, **changes: Any) -> str:
         [scenario.campaign] if verb == "train" else [scenario.operations] if verb == "serve" else []
     ):
         values.update(_set(record))
+    if verb == "serve" and scenario.router != Scenario.model_fields["router"].default:
+        values["router"] = scenario.router
     values.update(changes)
     words = [word for name, value in values.items() if value is not None for word in _words(name, value)]
     return shlex.join(["gambrel", verb, *words])

@@ -160,7 +160,8 @@ def _named(name: str) -> tuple[str, str]:
 
 def _where(setup: Setup) -> str:
     target = setup.target
-    chips = f"{setup.replicas} x " if setup.replicas > 1 else ""
+    count = f"{setup.least} to {setup.most}" if setup.most is not None else f"{setup.replicas}"
+    chips = f"{count} x " if count != "1" else ""
     role = "" if setup.role == "serve" else f"{setup.role} "
     return f"{role}{setup.model.name} on {chips}{setup.chips} x {target.chip.name} ({target.software})"
 

@@ -39,6 +39,9 @@ def packed(setup: Setup, asked: Requests) -> tuple[Pack, cost.Machine]:
 
 def pools(deployment: Deployment, asked: Requests, models: Sequence[str]) -> tuple[list[Pool], list[cost.Machine]]:
     """A pool and its machine for each setup. models: ids in the order of the requests' model numbers; empty: only one."""
+    options = deployment.operations
+    if options.autoscale in ("in_flight", "utilisation") and all(each.most is None for each in deployment.setups):
+        raise InputError(f"operations.autoscale = {options.autoscale}, but no group has max_replicas. Give --max-replicas.")
     out, machines = [], []
     for setup in deployment.setups:
         priced, machine = packed(setup, asked)
@@ -58,7 +61,7 @@ def _pool(setup: Setup, priced: Pack, deployment: Deployment, models: Sequence[s
     repair_s = options.repair_s
     if repair_s is None:
         repair_s = REPAIR_S if reliability is None or reliability.mttr_s is None else reliability.mttr_s
-    scaled = setup.most is not None or options.autoscale != "off"
+    scaled = options.autoscale != "off"
     return Pool(
         priced,
         replicas=setup.replicas,
