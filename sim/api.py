@@ -133,13 +133,16 @@ class _Asked:
 def fit(scenario: Scenario, library: Library | None = None) -> Result:
     """Does it fit? Memory by part, from closed forms alone."""
     training = isinstance(scenario.demand, TokenBudget) and scenario.groups[0].role == "train"
-    asked = _Asked(scenario, library or default_library(), training)
+    return _fitted(_Asked(scenario, library or default_library(), training), "gambrel.fit/1")
+
+
+def _fitted(asked: _Asked, schema: str) -> Result:
     parts, needed = _memory(asked)
     verdict, fits = _memory_verdict(asked, parts)
     return Result(
-        schema="gambrel.fit/1",
+        schema=schema,
         verdict=verdict,
-        scenario=scenario.model_dump(mode="json"),
+        scenario=asked.scenario.model_dump(mode="json"),
         figures={**asked.memory_figures(needed), **asked.size_figures()},
         memory=parts,
         fits=fits,
@@ -285,20 +288,9 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
     library = library or default_library()
     all_asked = _serving(scenario, library)
     for asked in all_asked:
-        parts, needed = _memory(asked)
-        verdict, fits = _memory_verdict(asked, parts)
-        if not fits:
-            return Result(
-                schema="gambrel.serve/1",
-                verdict=verdict,
-                scenario=scenario.model_dump(mode="json"),
-                memory=parts,
-                fits=False,
-                figures={**asked.memory_figures(needed), **asked.size_figures()},
-                why=_largest(parts),
-                next_commands=_next_fit(asked, False),
-                provenance=asked.provenance,
-            )
+        fitted = _fitted(asked, "gambrel.serve/1")
+        if not fitted.fits:
+            return fitted
     asked = all_asked[0]
     parts, needed = _memory(asked)
     answered = answer.answer(_deployment(all_asked), _traffic(scenario), scenario.slo, scenario.seed, progress)

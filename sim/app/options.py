@@ -30,7 +30,7 @@ KeyPath = tuple[str | int, ...]
 _GROUP: KeyPath = ("groups", 0)
 _SERVING_PLAN = {"tp", "pp", "dp", "cp", "ep", "expert_tp", "attention_dp", "sequence_parallel"}
 _SERVING_DTYPES = {"weights", "activations", "experts", "attention", "kv_cache"}
-_NEITHER = {"plan", "engine", "role", "dtypes", "kind", "chip_changes", "models"}  # records, and what the verb decides
+_NEITHER = {"plan", "engine", "role", "dtypes", "kind", "chip_changes"}  # records, and what the verb itself decides
 _REPLICAS = {"replicas", "prefill_replicas", "decode_replicas", "min_replicas", "max_replicas"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,9 +37,22 @@ class Traffic(Record):
     spread: NotNegative = Field(0.0, le=1.0, description="lengths are uniform in (1 - spread, 1) of the nominal ones")
     scale_rate: Positive = 1.0
     scale_length: Positive = 1.0
-    models: dict[str, Positive] = Field(
-        default_factory=dict, description="share of the requests by model, where groups serve several"
+    models: tuple[Text, ...] = Field(
+        (), description="which share of the requests asks for which model, such as llama-3.1-8b=3,mistral-7b=1"
     )
+
+    def shares(self) -> dict[str, float]:
+        """`models` as share by name. Raises InputError for one that cannot be read."""
+        out: dict[str, float] = {}
+        for text in self.models:
+            name, _, share = text.partition("=")
+            try:
+                out[name.strip()] = float(share)
+            except ValueError:
+                out[name.strip()] = 0.0
+            if not 0.0 < out[name.strip()] < math.inf:
+                raise InputError(f"demand.models = {text!r} is no model with a share. Write such as mistral-7b=0.3.")
+        return out
 
 
 class Slo(Record):

@@ -140,7 +140,7 @@ def requests(traffic: Traffic, seed: int, folders: Sequence[Path] = ()) -> Reque
 
     Raises InputError unless exactly one of trace, rate and concurrency is given, with lengths for the latter two.
     """
-    return _with_models(_requests(traffic, seed, folders), traffic.models, seed)
+    return _with_models(_requests(traffic, seed, folders), traffic.shares(), seed)
 
 
 def _requests(traffic: Traffic, seed: int, folders: Sequence[Path]) -> Requests:

@@ -9,7 +9,7 @@ from ..catalog.records import Record
 from ..catalog.scenarios import Scenario
 from ..units import split_unit
 
-_ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind", "campaign", "models"}
+_ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind", "campaign"}
 
 
 def command(verb: str, scenario: Scenario, **changes: Any) -> str:

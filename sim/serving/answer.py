@@ -59,7 +59,7 @@ def answer(
 ) -> Answer:
     """Serve the traffic and sum it up. Raises Infeasible if no replica has room for a KV cache."""
     asked = requests(traffic, seed, [package_root() / "workloads" / "traffic"])
-    made, machines = pools(deployment, asked, list(traffic.models))
+    made, machines = pools(deployment, asked, list(traffic.shares()))
     watch = [Counter(len(asked), progress)] if progress is not None and len(asked) else []
     served = simulate_pools(made, asked, _rules(deployment), seed=seed, watch=watch)
     summed = metrics(served, slo)
@@ -234,7 +234,7 @@ def timeline(deployment: Deployment, traffic: Traffic, seed: int) -> Timeline:
     """The iterations in which the first requests are served, one queue a replica."""
     asked = requests(traffic.with_(requests=min(traffic.requests or TRACED_REQUESTS, TRACED_REQUESTS)), seed,
                      [package_root() / "workloads" / "traffic"])  # fmt: skip
-    made, _ = pools(deployment, asked, list(traffic.models))
+    made, _ = pools(deployment, asked, list(traffic.shares()))
     recorder = Recorder()
     simulate_pools(made, asked, _rules(deployment), seed=seed, watch=[recorder])
     return recorder.timeline()

@@ -41,7 +41,9 @@ def pools(deployment: Deployment, asked: Requests, models: Sequence[str]) -> tup
     """A pool and its machine for each setup. models: ids in the order of the requests' model numbers; empty: only one."""
     options = deployment.operations
     if options.autoscale in ("in_flight", "utilisation") and all(each.most is None for each in deployment.setups):
-        raise InputError(f"operations.autoscale = {options.autoscale}, but no group has max_replicas. Give --max-replicas.")
+        raise InputError(
+            f"operations.autoscale = {options.autoscale}, but no group has max_replicas. Give --max-replicas."
+        )
     out, machines = [], []
     for setup in deployment.setups:
         priced, machine = packed(setup, asked)

@@ -51,6 +51,7 @@ class Run:
         self.retries = np.zeros(len(requests), dtype=np.int64)
         self.moved_s = np.zeros(len(requests))
         self.failures = 0
+        self.split = any(pool.role == "prefill" for pool in self.pools)
         self.routers: dict[tuple[bool, int], Router] = {}
         self.gate: list[int] = []  # nobody is up for them
         self.between: list[tuple[int, Replica]] = []  # prefill done, no decode replica is up
@@ -123,11 +124,13 @@ class Run:
     def _send(self, request: int) -> bool:
         """A request arrives. False: it ends here, its status says why."""
         tokens, longest_wait_s = self.columns.tokens, self.fleet.max_wait_s
-        decodes = [pool for pool in self.pools if pool.role == "decode" and pool.model == self._model(request)]
-        refusals = [each.pack.refused(int(tokens[request, at.INPUT]), int(self.wanted[request])) for each in decodes]
-        if decodes and all(refusals):
-            tokens[request, at.STATUS] = refusals[0]
-            return False
+        if self.split:
+            decodes = [pool for pool in self.pools if pool.role == "decode" and pool.model == self._model(request)]
+            total = int(tokens[request, at.INPUT]), int(self.wanted[request])
+            refusals = [pool.pack.refused(*total) for pool in decodes]
+            if decodes and all(refusals):
+                tokens[request, at.STATUS] = refusals[0]
+                return False
         if not self._route(request, True):
             return False
         if longest_wait_s is not None:
@@ -153,16 +156,14 @@ class Run:
             return False
         tokens[request, at.REPLICA] = replica.number
         if first:
-            self._tell(request, replica)
+            for tell in self.arrived:
+                tell(request, replica.number, self.env.now)
         if replica.prefixes is not None:
             self._reuse(replica, asked)
-        prefills = self.pools[replica.pool].role == "prefill"
-        tokens[request, at.OUTPUT] = tokens[request, at.MADE] + 1 if prefills else self.wanted[request]
+        if self.split:
+            prefills = self.pools[replica.pool].role == "prefill"
+            tokens[request, at.OUTPUT] = tokens[request, at.MADE] + 1 if prefills else self.wanted[request]
         return replica.accept(request)
-
-    def _tell(self, request: int, replica: Replica) -> None:
-        for tell in self.arrived:
-            tell(request, replica.number, self.env.now)
 
     def _able(self, asked: Request, replicas: list[Replica]) -> list[Replica]:
         """Without the replicas of pools that can never serve it, unless nobody can."""
@@ -176,13 +177,16 @@ class Run:
         return 0 if self.requests.models is None else int(self.requests.models[request])
 
     def _asked(self, request: int, model: int) -> Request:
-        row, requests = self.columns.tokens[request], self.requests
+        tokens, requests = self.columns.tokens, self.requests
         ids: Sequence[int] = ()
         if requests.blocks is not None and requests.block_starts is not None:
             ids = requests.blocks[requests.block_starts[request] : requests.block_starts[request + 1]].tolist()
-        made, session = int(row[at.MADE]), -1 if requests.sessions is None else int(requests.sessions[request])
-        total = int(row[at.INPUT]) + made, int(self.wanted[request]) - made
-        return Request(request, self.env.now, *total, session, ids, model)
+        made, session = (
+            int(tokens[request, at.MADE]),
+            -1 if requests.sessions is None else int(requests.sessions[request]),
+        )
+        given, wanted = int(tokens[request, at.INPUT]) + made, int(self.wanted[request]) - made
+        return Request(request, self.env.now, given, wanted, session, ids, model)
 
     def _router(self, stage: tuple[bool, int]) -> Router:
         if stage not in self.routers:

@@ -111,24 +111,17 @@ def simulate_pools(
 
 
 def _served(run: Run) -> Served:
-    times_s, tokens = run.columns
+    tokens = run.columns.tokens
     cores = [replica.executor.core for replica in run.replicas]
     places = np.array([replica.pool for replica in run.replicas])
     packs = [run.pools[place].pack for place in places]
-    clocks = np.array([core.clock for core in cores])
-    # on the way in and out: the same for all requests of a pool, so that it may be added at the end
-    host_s = np.array([pack.limits.request_host_s for pack in packs])[tokens[:, at.REPLICA]]
-    host_s = np.where(tokens[:, at.REPLICA] < 0, 0.0, host_s)
-    arrival_s, first_s, finish_s = (
-        times_s[:, at.ARRIVAL].copy(),
-        *(times_s[:, x] + host_s for x in (at.FIRST, at.FINISH)),
-    )
+    arrival_s, first_s, finish_s, host_s = _times_s(run, packs)
     span_s = (float(arrival_s.min(initial=np.inf)), float(np.nanmax(finish_s, initial=0.0)))
     pools = [np.flatnonzero(places == number) for number in range(len(run.pools))]
     busy = tuple(_busy_s(pool.pack, [cores[i] for i in rows]) for pool, rows in zip(run.pools, pools, strict=True))
     return Served(
         arrival_s=arrival_s,
-        admitted_s=times_s[:, at.ADMITTED].copy(),
+        admitted_s=run.columns.times_s[:, at.ADMITTED].copy(),
         first_token_s=first_s,
         finish_s=finish_s,
         input_tokens=tokens[:, at.INPUT].copy(),
@@ -140,13 +133,11 @@ def _served(run: Run) -> Served:
         retries=run.retries,
         moved_s=run.moved_s,
         request_host_s=host_s,
-        busy_s={
-            key: sum(each.get(key, 0.0) for each in busy) for key in dict.fromkeys(k for each in busy for k in each)
-        },
+        busy_s=_sum(busy),
         busy_by_pool=busy,
         gaps=np.sum([core.gaps for core in cores], axis=0),
         counters=np.array([core.counts for core in cores]),
-        clocks=clocks,
+        clocks=np.array([core.clock for core in cores]),
         pool=places,
         blocks=np.array([int(pack.tables.whole[at.BLOCKS]) for pack in packs]),
         chips=np.array([pack.limits.chips for pack in packs]),
@@ -156,6 +147,19 @@ def _served(run: Run) -> Served:
         starts=run.roster.starts,
         series=run.series.columns(arrival_s, first_s, finish_s),
     )
+
+
+def _times_s(run: Run, packs: Sequence[Pack]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Arrival, first token, finish, and what of the latter two was on the way in and out: the same for all requests of a pool,
+    so that it may be added at the end."""
+    times_s, replica = run.columns.times_s, run.columns.tokens[:, at.REPLICA]
+    host_s = np.where(replica < 0, 0.0, np.array([pack.limits.request_host_s for pack in packs])[replica])
+    return times_s[:, at.ARRIVAL].copy(), times_s[:, at.FIRST] + host_s, times_s[:, at.FINISH] + host_s, host_s
+
+
+def _sum(parts: Sequence[Busy]) -> Busy:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 def _within(turns: list[float], from_s: float, to_s: float) -> float:
