@@ -82,13 +82,15 @@ class Run:
             replica.drain()
 
     def _prepare(self, leap: bool) -> None:
-        """Prefix caches, and who must be awake at completions: all that somebody listens to, and prefill replicas."""
+        """Prefix caches, and who must be awake at completions: all that somebody listens to; prefill and decode."""
         for replica in self.replicas:
             pool = self.pools[replica.pool]
             if pool.pack.limits.prefix_cache and self.requests.blocks is not None and pool.role != "decode":
                 replica.prefixes = PrefixCache(self.requests.block_tokens)
             if pool.role == "prefill":
                 replica.report_to([self._prefilled])
+            elif pool.role == "decode":
+                replica.report_to([self._freed, *self.finished])
             elif self.finished or not leap:
                 replica.report_to(self.finished)
 
@@ -107,7 +109,7 @@ class Run:
 
     def over(self) -> bool:
         """Can nothing happen any more?"""
-        if self.sources.open or self.gate or self.between or self.transfers.going:
+        if self.sources.open or self.gate or self.between or self.transfers.going or self.transfers.waiting:
             return False
         return not any(replica.working for replica in self.replicas)
 
@@ -211,8 +213,8 @@ class Run:
             for tell in self.finished:
                 tell(request, number, now)
             return
-        length, block = int(tokens[at.INPUT] + tokens[at.MADE]) - 1, self.pools[replica.pool].pack.limits.kv_block
-        replica.hold(request, -(-length // block))
+        length = int(tokens[at.INPUT] + tokens[at.MADE]) - 1
+        replica.hold(request, replica.blocks_for(length))
         tokens[[at.STATUS, at.CACHED, at.OUTPUT]] = at.MOVING, length, self.wanted[request]
         self.columns.times_s[request, at.FINISH] = np.nan
         self.moved_s[request] -= now
@@ -235,6 +237,11 @@ class Run:
         self.columns.tokens[request, at.REPLICA] = target.number
         if not target.accept(request):
             self._ended(request)
+        self.transfers.pull(target)
+
+    def _freed(self, request: int, number: int, now: float) -> None:
+        """A decode replica has finished a request: it has room for another."""
+        self.transfers.pull(self.replicas[number])
 
     def _open(self, replica: Replica) -> None:
         """A replica has come up: whoever waits for one may go on."""

@@ -56,7 +56,7 @@ def test_kv_travels_at_the_rate_of_the_port_and_is_held_until_it_has_gone():
     """1,000 tokens of 1 kB at 100 kB/s take 10 s after a latency of 0.5 s; the next prompt finds no block until then."""
     port = {"token_bytes": 1e3, "port_bytes_per_s": 1e5, "port_s": 0.5}
     blocks = math.ceil(1000 / 16) + 10
-    pools = split(alone(kv_blocks=blocks, watermark=0.0), alone(), **port)
+    pools = split(alone(kv_blocks=blocks, watermark=0.0), packed(Constant(1.0)), **port)
     served = simulate_pools(pools, asked([0.0, 0.0], [1000, 1000], [3, 3]))
     assert served.first_token_s.tolist() == [1.0, 12.5]  # 1 + 0.5 + 10, then its own pass
     assert served.finish_s == pytest.approx([1.0 + 10.5 + 2.0, 12.5 + 10.5 + 2.0])
@@ -64,6 +64,14 @@ def test_kv_travels_at_the_rate_of_the_port_and_is_held_until_it_has_gone():
     assert served.moved_bytes == 2e6
     tpot_s = metrics(served).tpot_s
     assert tpot_s == pytest.approx((10.5 + 2.0) / 2)  # the gap over the wire counts
+
+
+def test_kv_sets_out_only_when_its_target_has_a_place_for_it():
+    """One place: the second sequence leaves prefill at 2 s, waits for 1 + 10 + 8 s, then travels 10 s and decodes 8 s."""
+    port = {"token_bytes": 1e3, "port_bytes_per_s": 1e5}
+    served = simulate_pools(split(alone(), alone(), **port), asked([0.0, 0.0], [1000, 1000], [9, 9]))
+    assert served.finish_s.tolist() == [19.0, 37.0]
+    assert served.moved_s.tolist() == [10.0, 27.0]
 
 
 def test_two_transfers_into_one_port_take_as_long_as_their_sum():
