@@ -32,6 +32,7 @@ class Moment(simpy.Event):
         super().__init__(env)
         self._ok, self._value = True, None
         delay = at_s - env.now
+        assert delay >= 0.0  # nobody plans into the past
         while env.now + delay < at_s:
             delay = math.nextafter(delay, math.inf)
         while env.now + delay > at_s:
@@ -57,7 +58,7 @@ class Executor(Protocol):
     def horizon(self) -> float: ...
     def take_finished(self) -> list[int]: ...
     def evict_all(self, now: float) -> list[int]: ...
-    def withdraw(self, request: int) -> None: ...
+    def withdraw(self, request: int, now: float) -> None: ...
     def hold(self, blocks: int, now: float) -> None: ...
 
 
@@ -94,8 +95,8 @@ class Compiled:
         here: list[int] = gone.tolist()
         return here
 
-    def withdraw(self, request: int) -> None:
-        exits.withdraw(self.columns, self.core, request)
+    def withdraw(self, request: int, now: float) -> None:
+        exits.withdraw(self.columns, self.core, request, now)
 
     def hold(self, blocks: int, now: float) -> None:
         count, clock = self.core.counts, self.core.clock
@@ -149,7 +150,7 @@ class Replica:
 
     def withdraw(self, request: int) -> None:
         """A request that waits here gives up."""
-        self.executor.withdraw(request)
+        self.executor.withdraw(request, self.env.now)
         self._poke()
 
     def blocks_for(self, tokens: int) -> int:

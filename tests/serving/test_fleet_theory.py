@@ -12,6 +12,7 @@ from sim.serving import state
 from sim.serving.metrics import metrics
 from sim.serving.pools import Fleet, Pool, Scaling
 from sim.serving.run import simulate, simulate_pools
+from sim.serving.schedulers import Continuous
 
 from .parts import Constant, packed, random_requests
 
@@ -118,6 +119,22 @@ def test_a_request_that_waits_too_long_is_given_up_at_that_moment():
     assert served.finished.tolist() == [True, True, False, False]  # 10 s each: the third would wait 18 s
     assert served.refusals == {"given up, waited too long": 2}
     assert served.finish_s[:2].tolist() == [10.0, 20.0]
+
+
+@pytest.mark.parametrize("scheduler", ["continuous", f"{__name__}.Plain"])
+def test_who_stood_behind_one_that_gave_up_begins_at_that_moment(scheduler):
+    """The first prompt's KV keeps the blocks until 11 s; the second lacks them until it gives up at 5 s; the third fits."""
+    port = {"token_bytes": 1e3, "port_bytes_per_s": 1e5}
+    prefill = packed(Constant(1.0), kv_blocks=73, watermark=0.0, scheduler=scheduler)
+    requests = asked([0.0, 0.0, 2.0], [1000, 1000, 100], [3, 3, 3])
+    served = simulate_pools(split(prefill, packed(Constant(1.0)), **port), requests, Fleet(max_wait_s=5.0))
+    assert served.finished.tolist() == [True, False, True]
+    assert served.admitted_s[2] == 5.0
+    assert served.first_token_s[2] == 6.0
+
+
+class Plain(Continuous):
+    """Takes the path through Python."""
 
 
 class Clock:
