@@ -16,6 +16,9 @@ from .sharding import RECOMPUTE, SCHEDULES, SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
 ACTIVATION_BYTES = 2.0
+FURTHER_INPUTS = (
+    5.0  # of a multi-token-prediction module: two norms' inputs, both halves of the projection's, the last norm's
+)
 
 
 class Software(NamedTuple):
@@ -104,6 +107,8 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
         """Bytes per byte that is left of (dense, expert) parameters when their data-parallel ranks shard this level."""
         limit = np.where(c.sharding == SHARDING["zero3"], c.shard, np.inf)
         sharded = c.sharding >= SHARDING[level]
+        if level == "zero2":
+            sharded &= ~c.settles
         ways = [np.where(sharded, np.minimum(ranks, limit), 1.0) for ranks in (c.dp * c.cp, expert_ways)]
         return np.asarray(each_dense / ways[0] + each_experts / ways[1])
 
@@ -118,8 +123,8 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
         copies * spread("zero3", dense, experts),
         gradient * spread("zero2", held.trained(c, dense), held.trained(c, experts)),
         np.where(c.offload, 0.0, optimizer),
-        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage),
-        np.maximum(_logits(model, c, seq_len, head) * software.logits_bytes, moment),
+        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage) + _further(model, c, seq_len, stage),
+        np.maximum(_logits(model, c, seq_len, head) * (1 + model.mtp_layers) * software.logits_bytes, moment),
         _gathered(c, held, software),
     ]
 
@@ -153,11 +158,12 @@ def _stage_parameters(
     first, last = at
     dense = sum((n * d for n, d in zip(layers, held.dense, strict=True)), np.zeros(c.n))
     experts = sum((n * e for n, e in zip(layers, held.experts, strict=True)), np.zeros(c.n))
-    both = held.embedding + held.head
+    both, dense_further, experts_further = held.embedding + held.head + held.further[0], *held.further
     dual = c.schedule == SCHEDULES["dualpipe"]  # a stage holds its layers and those of its mirror image
     dense, experts = dense * (1.0 + dual), experts * (1.0 + dual)
     folded = np.where(first, both, 0.0)
-    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head, 0.0)
+    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head + dense_further, 0.0)
+    experts = experts + np.where(np.where(dual, first | last, np.where(c.folded, first, last)), experts_further, 0.0)
     return dense + np.where(dual & (first | last), both, np.where(c.folded, folded, ends)), experts
 
 
@@ -181,6 +187,20 @@ def _logits(model: Model, c: Columns, seq_len: float, head: NDArray[np.bool_]) -
     """Elements of the logits of a micro-batch on a rank that holds the head."""
     vocab = model.vocab if model.head == "tokens" else 0
     return np.where(head, c.micro_batch * seq_len / c.cp * vocab / c.tp, 0.0)
+
+
+def _further(model: Model, c: Columns, seq_len: float, stage: Column) -> Column:
+    """Bytes that multi-token-prediction modules keep on the stage with the head, whose backward pass follows at once: of one
+    micro-batch, but under GPipe of all."""
+    if not model.mtp_layers:
+        return np.zeros(c.n)
+    layers = [*([np.zeros(c.n)] * (len(model.blocks) - 1)), np.full(c.n, float(model.mtp_layers))]
+    kept, _ = _activations(model, c, seq_len, layers)
+    first, last = stage == 0, stage == c.pp - 1
+    there = np.where(c.schedule == SCHEDULES["dualpipe"], first | last, np.where(c.folded, first, last))
+    at_once = np.where(c.schedule == SCHEDULES["gpipe"], c.micro_batches, 1.0)
+    each = kept + model.mtp_layers * FURTHER_INPUTS * _boundary(model, c, seq_len)
+    return np.asarray(there * at_once * each)
 
 
 def _gathered(c: Columns, held: Weights, software: Software) -> Column:
@@ -209,6 +229,7 @@ def _activations(model: Model, c: Columns, seq_len: float, layers: list[Column])
             layer, less = layer + part[0], less + np.where(c.flash, part[1], 0.0)
             widest = np.maximum(widest, inputs + part[2])
         dropped = np.where(full, layer - inputs, np.where(c.recompute == RECOMPUTE["selective"], less, 0.0))
+        dropped = np.where(c.recompute == RECOMPUTE["operators"], (layer - inputs) / 2.0, dropped)
         kept = kept + count * (layer - share * dropped)
         moment = np.maximum(moment, np.where(count > 0, np.where(share > 0, dropped, 0.0) + widest, 0.0))
     moved = c.offload_inputs & full

@@ -71,8 +71,8 @@ class Run:
         self.sources = Sources(self.env, self.requests, self.columns, self._send)
         self.arrived = [watcher.arrived for watcher in watch if hasattr(watcher, "arrived")]
         self.finished = [watcher.finished for watcher in watch if hasattr(watcher, "finished")]
-        if self.requests.concurrency is not None:
-            self.finished.insert(0, self.sources.finished)
+        if self.sources.listens:
+            self.finished.insert(0, self.sources.ended)
         self._prepare(leap)
         self.series = Series(self.env, self.replicas, self.pools, self.fleet.window_s or 0.0)
         self.sources.begin(max(pool.pack.limits.request_host_s for pool in self.pools))
@@ -300,8 +300,8 @@ class Run:
 
     def _ended(self, request: int) -> None:
         """A request that was let in has ended without being served."""
-        if self.requests.concurrency is not None:
-            self.sources.finished(request, -1, self.env.now)
+        if self.sources.listens:
+            self.sources.ended(request, -1, self.env.now)
 
 
 def _columns(pools: Sequence[Pool], requests: Requests) -> Columns:

@@ -6,6 +6,7 @@ compiled executors. `api.train` is a batch of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,13 +22,16 @@ from ..cost.machine import WAIT_W
 from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, columns, units
 from ..lowering.kinds import KIND_IDS, KINDS
 from ..lowering.passes import BETWEEN_COLUMNS, PASS_COLUMNS, between_units, pass_units
-from ..lowering.sharding import RECOMPUTE, Columns, Step
+from ..lowering.sharding import RECOMPUTE, SCHEDULES, Columns, Step
 from ..result import BASES
 from .memory import footprint, held_bytes
 from .stages import DIRECTIONS, Stages, placed
 
 FloatArray = NDArray[np.float64]
-BUBBLE, HOST, DP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"]
+BUBBLE, HOST, DP, EP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"], PART_IDS["ep_traffic"]
+MOVING_UNITS = (
+    20.0  # of a chip that DualPipe gives to the exchange of experts (DeepSeek-V3 technical report, section 3.2.2)
+)
 WEAKEST_SHARE = 0.05
 _COLLECTIVES = np.array([kind.collective for kind in KINDS])
 # classes of rows: the factor of a stack that multiplies their time, and what it is where the stack names none
@@ -46,6 +50,7 @@ CLASSES = {
     "optimizer": ("optimizer_passes", 1.0),
 }
 _AT = {name: index for index, name in enumerate(CLASSES)}
+_WHOLE = [RECOMPUTE["full"], RECOMPUTE["operators"]]  # elementwise kernels of a layer run again
 ALIGNED = 8.0  # values of 16 bits that a matrix unit takes at once
 SOFTMAX_KERNELS = 5.0  # launches of the softmax of unfused attention, as it is lowered
 
@@ -75,7 +80,7 @@ def price(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len
     times = times_of(rows, c, alone, len(model.blocks))
     sums, spent = _Sums(model, c, target, times), times.spent(target)
     stages = sums.stages()
-    step = stages.makespans() + sums.settle(target) + target.stack.step_host_s
+    step = (stages.makespans() + sums.settle(target) + target.stack.step_host_s) * straggling(c, target)
     parts = sums.parts(step)
     low, high = _interval(model, target, step, sums, (rows, machine, alone, spent))
     memory = footprint(model, c, target, seq_len)
@@ -98,11 +103,28 @@ class Quick(NamedTuple):
     memory_bytes: FloatArray
 
 
-def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
-    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+@dataclass(frozen=True)
+class Sketch:
+    """Many plans priced up to their schedule. stages: of those that differ in it, `which` says whose a plan has [n]; once_s: what
+    a step takes beside its pipeline [n]; longer: times what, because domains wait for the slowest [n]."""
 
-    Differs from `price` by rounding only (sums are taken in another order).
-    """
+    stages: Stages
+    which: NDArray[np.intp]
+    once_s: FloatArray
+    longer: FloatArray
+
+    def least_s(self) -> FloatArray:
+        """Seconds that no step of a plan can beat [n]."""
+        return np.asarray((self.stages.least()[self.which] + self.once_s) * self.longer)
+
+    def step_s(self, plans: NDArray[np.intp]) -> FloatArray:
+        """Seconds of a step of some plans: their pipelines are swept here."""
+        some, places = np.unique(self.which[plans], return_inverse=True)
+        return np.asarray((self.stages.take(some).makespans()[places] + self.once_s[plans]) * self.longer[plans])
+
+
+def sketch(model: Model, c: Columns, target: Target, seq_len: float) -> Sketch:
+    """What plans share is lowered and priced once: passes, what lies between them, and the placement on stages."""
     step = [Step("train", 1.0, seq_len, seq_len)]
     machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
     parts = []
@@ -121,7 +143,16 @@ def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
     stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
     backward = inside.backward_s()[of_pass] * inside.pp[of_pass] / c.pp
     once = once_s(between.once[of_between], backward, c, target) + target.stack.step_host_s
-    return Quick(stages.makespans()[which] + once, held_bytes(footprint(model, c, target, seq_len), target))
+    return Sketch(stages, which, once, straggling(c, target))
+
+
+def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
+    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+
+    Differs from `price` by rounding only (sums are taken in another order).
+    """
+    step_s = sketch(model, c, target, seq_len).step_s(np.arange(c.n))
+    return Quick(step_s, held_bytes(footprint(model, c, target, seq_len), target))
 
 
 def once_s(parts: FloatArray, backward_s: FloatArray, c: Columns, target: Target) -> FloatArray:
@@ -135,7 +166,16 @@ def once_s(parts: FloatArray, backward_s: FloatArray, c: Columns, target: Target
 def steps_of(model: Model, c: Columns, target: Target, times: Times) -> FloatArray:
     """Seconds of a step of plans whose rows are priced: what a fit of the stack's numbers varies [n]."""
     sums = _Sums(model, c, target, times)
-    return np.asarray(sums.stages().makespans() + sums.settle(target) + target.stack.step_host_s)
+    alone = sums.stages().makespans() + sums.settle(target) + target.stack.step_host_s
+    return np.asarray(alone * straggling(c, target))
+
+
+def straggling(c: Columns, target: Target) -> FloatArray:
+    """How much longer a step takes because all domains of the inner network wait for the slowest one [n]: the expected maximum
+    of delays with exponential tails grows with the logarithm of how many there are; `straggle`: their mean, a share of a step."""
+    inside = (target.cluster.tiers[0].size or math.inf) * target.chip.ranks
+    domains = np.maximum(1.0, c.tp * c.pp * c.dp * c.cp / inside)
+    return np.asarray(1.0 + target.stack.factors.get("straggle", 0.0) * np.log(domains))
 
 
 def executed(rows: Kernels, target: Target) -> Kernels:
@@ -221,11 +261,12 @@ class _Sums:
         self.model, self.c, self.times = model, c, times
         self.n, self.blocks = c.n, len(model.blocks)
         self.pp, self.micro_batches = c.pp, c.micro_batches
-        self.again = np.where(c.recompute == RECOMPUTE["full"], c.recompute_share, 0.0)
+        self.again = np.where(np.isin(c.recompute, _WHOLE), c.recompute_share, 0.0)
         units_s = self.by_unit(times.spent(target))
         self.once = units_s[:, self.at(STEP)].sum(axis=2)
         self.units = units_s[:, : self.blocks + 3]
         self._shards(target)
+        self._pairs(target)
         self._host(target)
 
     def at(self, site: int) -> int:
@@ -258,6 +299,23 @@ class _Sums:
         exposed = target.stack.factors.get("fsdp_exposed", 1.0)
         left = hidden_behind(traffic, rest, exposed)
         self.units[:, :ends, DP] = np.where(self.c.overlap[:, None, None], left, traffic)
+
+    def _pairs(self, target: Target) -> None:
+        """DualPipe runs a forward beside a backward pass of another micro-batch, and the exchange of experts of one beside the
+        compute of the other; the units that move it compute nothing, and filling and draining passes have no partner. Source:
+        DeepSeek-V3 technical report, sections 3.2.1 and 3.2.2."""
+        paired = (self.c.schedule == SCHEDULES["dualpipe"]) & self.c.overlap
+        if not paired.any():
+            return
+        layers = self.units[:, : self.blocks]
+        traffic = layers[:, :, EP].copy()
+        rest = (layers.sum(axis=2) - traffic).sum(axis=2)
+        alone = np.minimum(1.0, self.pp / self.micro_batches)
+        moving = min(1.0, MOVING_UNITS / (target.chip.matrix.units or MOVING_UNITS))
+        exposed = (alone + (1.0 - alone) * moving)[:, None]
+        total = traffic.sum(axis=2)
+        share = np.divide(hidden_behind(total, rest, exposed), total, out=np.ones_like(total), where=total > 0)
+        layers[:, :, EP] = np.where(paired[:, None, None], traffic * share[:, :, None], traffic)
 
     def _host(self, target: Target) -> None:
         """Eager software: a layer cannot pass faster than the host launches its kernels; what is missing is `host` time."""

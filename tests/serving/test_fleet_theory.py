@@ -121,6 +121,20 @@ def test_a_request_that_waits_too_long_is_given_up_at_that_moment():
     assert served.finish_s[:2].tolist() == [10.0, 20.0]
 
 
+@pytest.mark.parametrize("clients", [None, 2])
+def test_a_turn_comes_a_while_after_the_answer_before_it(clients):
+    """Two conversations of three turns of 4 s; an answer needs half a second to its client, who then thinks for 2 s."""
+    follows = np.array([-1, 0, 1, -1, 3, 4])
+    requests = asked([0.0] * 3 + [1.0] * 3, [10] * 6, [4] * 6, follows=follows, think_s=2.0, concurrency=clients)
+    pack = packed(Constant(1.0), request_host_s=0.5)
+    whole, stepped = (simulate(pack, requests, leap=leap) for leap in (True, False))
+    assert whole.finish_s.tobytes() == stepped.finish_s.tobytes()
+    later = follows >= 0
+    assert (whole.arrival_s[later] == whole.finish_s[follows[later]] + 2.0).all()
+    assert whole.arrival_s[[0, 3]].tolist() == ([0.0, 1.0] if clients is None else [0.0, 0.0])
+    assert whole.finished.all()
+
+
 @pytest.mark.parametrize("scheduler", ["continuous", f"{__name__}.Plain"])
 def test_who_stood_behind_one_that_gave_up_begins_at_that_moment(scheduler):
     """The first prompt's KV keeps the blocks until 11 s; the second lacks them until it gives up at 5 s; the third fits."""

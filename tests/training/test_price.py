@@ -48,6 +48,16 @@ def test_simpy_and_the_compiled_executor_agree_on_a_real_step(plan):
     assert outside >= H100.stack.step_host_s  # what is left is the optimizer, its traffic and the host
 
 
+def test_a_step_waits_for_the_slowest_node_by_the_logarithm_of_how_many_there_are():
+    steps = []
+    for straggle in (0.0, 0.02):
+        stack = H100.stack.with_(factors={**H100.stack.factors, "straggle": straggle})
+        steps.append(
+            price(LLAMA, [Plan(dp=dp, global_batch=64) for dp in (8, 64)], H100._replace(stack=stack), 4096).step_s
+        )
+    assert steps[1] / steps[0] == pytest.approx([1.0, 1.0 + 0.02 * np.log(8)])
+
+
 def test_the_parts_of_a_step_sum_to_it():
     priced = price(LLAMA, PLANS + SCHEDULES, H100, 4096)
     assert priced.parts.sum(axis=(1, 2)) == pytest.approx(priced.step_s, rel=1e-9)
@@ -131,3 +141,21 @@ def test_an_interval_holds_the_step_and_comes_from_steps_that_no_fit_has_seen():
     known = H100.stack.residuals
     assert priced.low_s[0] / priced.step_s[0] == pytest.approx(np.exp(known["p10"]))
     assert priced.high_s[0] / priced.step_s[0] == pytest.approx(np.exp(known["p90"]))
+
+
+def test_dualpipe_hides_the_exchange_of_experts_but_for_the_units_that_move_it_and_passes_without_a_partner():
+    from sim.lowering.kinds import PART_IDS
+
+    model = LIBRARY.model("deepseek-v3").with_(mtp_layers=0)
+    on = target(LIBRARY, "h800", "megatron", "train")
+    part = PART_IDS["ep_traffic"]
+
+    def exchange(schedule, batch, overlap=True):
+        plan = Plan(pp=16, dp=64, ep=64, schedule=schedule, global_batch=64 * batch, recompute="none", overlap=overlap)
+        return price(model, [plan], on, 4096).parts[0, part].sum() / batch
+
+    whole = exchange("zb-h1", 128)
+    for batch in (32, 128, 512):
+        alone = 16 / batch
+        assert exchange("dualpipe", batch) == pytest.approx(whole * (alone + (1 - alone) * 20 / 132), rel=1e-6)
+    assert exchange("dualpipe", 128, overlap=False) == pytest.approx(whole)
