@@ -20,7 +20,7 @@ from . import state as at
 from .autoscaler import Autoscaler, strikes
 from .pools import Fleet, Pool, check
 from .prefix_cache import PrefixCache
-from .replica import CONTROL, Compiled, Executor, Moment, Replica
+from .replica import CONTROL, UP, Compiled, Executor, Moment, Replica
 from .roster import Roster
 from .routers import ROUTERS, Request, Router
 from .schedulers import SCHEDULERS, load, make
@@ -152,7 +152,7 @@ class Run:
                 return False
             self.gate.append(request)
             return True
-        replica = self._router(stage).choose(asked, replicas)
+        replica = self._choose(stage, asked, replicas)
         if limit is not None and replica.waiting >= limit:
             tokens[request, at.STATUS] = at.SHED
             return False
@@ -190,12 +190,18 @@ class Run:
         given, wanted = int(tokens[request, at.INPUT]) + made, int(self.wanted[request]) - made
         return Request(request, self.env.now, given, wanted, session, ids, model)
 
-    def _router(self, stage: tuple[bool, int]) -> Router:
+    def _choose(self, stage: tuple[bool, int], asked: Request, replicas: list[Replica]) -> Replica:
         if stage not in self.routers:
             found = load(self.fleet.router, ROUTERS, "router", "choose")
             names = () if stage == (False, 0) else stage
             self.routers[stage] = make(found, generator(self.seed, "router", *names))
-        return self.routers[stage]
+        chosen = self.routers[stage].choose(asked, replicas)
+        if not isinstance(chosen, Replica) or chosen.state != UP:
+            name = type(self.routers[stage]).__name__
+            raise InputError(
+                f"router {name}: {chosen!r} is none of the replicas. Return one of those that it is given."
+            )
+        return chosen
 
     def _reuse(self, replica: Replica, asked: Request) -> None:
         """Look up the request's prefix blocks in the replica that it goes to."""
@@ -227,7 +233,7 @@ class Run:
         if not replicas:
             self.between.append((request, source))
             return
-        target = self._router(stage).choose(asked, replicas)
+        target = self._choose(stage, asked, replicas)
         self.transfers.send(request, int(self.columns.tokens[request, at.CACHED]), source, target)
 
     def _moved(self, request: int, source: Replica, target: Replica) -> None:
