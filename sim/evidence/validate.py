@@ -31,6 +31,7 @@ from .limits import scored_by
 from .power_fit import leave_out as predict_power_left_out
 from .predictions import Predictions, Progress, silent
 from .score import Line, errors_of, summarise
+from .serving_fit import leave_out as predict_serving_left_out
 from .splits import check_split
 from .tables import VERBS, Table, find_tables, known_tables, places_of_rows, write_rows
 from .training_fit import leave_out as predict_training_left_out
@@ -156,6 +157,8 @@ def validate(
             predictions = predict_power_left_out(table, leave_out, context, progress)
         elif leave_out is not None and verb == "training":
             predictions = predict_training_left_out(table, leave_out, context, progress)
+        elif leave_out is not None and verb == "serving":
+            predictions = predict_serving_left_out(table, leave_out, context, progress)
         elif leave_out is None:
             predictions = PREDICT[verb](table.configuration(), context, progress)
         else:

@@ -87,9 +87,11 @@ def simulate(
 
 def _served(pack: Pack, columns: Columns, run: Run) -> Served:
     times_s, tokens = columns
-    host_s = pack.limits.request_host_s  # on the way in and out: the same for all, so that it may be added at the end
     cores = [replica.executor.core for replica in run.replicas]
     clocks = np.array([core.clock for core in cores])
+    steps = max(1, sum(int(core.counts[at.ITERATIONS]) for core in cores))
+    # on the way in and out: the same for all, so that it may be added at the end
+    host_s = pack.limits.request_host_s + pack.limits.ahead_steps * float(clocks[:, at.BUSY_S].sum()) / steps
     return Served(
         arrival_s=times_s[:, at.ARRIVAL].copy(),
         admitted_s=times_s[:, at.ADMITTED].copy(),
