@@ -14,7 +14,7 @@ from sim.catalog.library import Library
 from sim.evidence.context import Context
 from sim.evidence.serving_files import write_numbers
 from sim.evidence.serving_fit import Runs, ServingFit, residuals_of, runs_of, value_now
-from sim.evidence.serving_numbers import BESIDE, NUMBERS, page
+from sim.evidence.serving_numbers import NUMBERS, page
 from sim.evidence.tables import find_tables
 
 ROOT = Path(__file__).parents[1]
@@ -46,8 +46,7 @@ def main(path: Path) -> None:
             residuals = residuals_of(runs, unseen)
     write_numbers(ROOT, values, residuals)
     written = Library()
-    others = {(each.stack, each.field): value_now(each, written) for each in BESIDE}
-    text = page({number.name: value_now(number, written) for number in NUMBERS}, others)
+    text = page({number.name: value_now(number, written) for number in NUMBERS})
     write_whole(ROOT / "docs" / "serving-numbers.md", text)
     for number in NUMBERS:
         print(f"{number.name:64} {number.prior:9.4g} {values[number.name]:9.4g}")

@@ -18,20 +18,19 @@ from ..catalog.calibrations import Stack
 from ..catalog.library import Library
 from ..errors import GambrelError
 from ..lowering.kernels import Kernels
-from ..lowering.kinds import KINDS
 from ..seeds import generator
-from ..serving.lowered import Lowered, launches, small_kernel
+from ..serving.lowered import CLASSES, Lowered, classes, launches, small_kernel
 from ..serving.settings import as_served
 from .context import Context
 from .joint import FOLDS, solver
 from .limits import scored_by
 from .predictions import Predictions, Progress, silent
 from .score import warming_up
-from .serving_numbers import NUMBERS, Beside, Number
+from .serving_numbers import NUMBERS, Number
 from .serving_rows import interval_of, lengths, model_named, predict, target_of, worker
 from .tables import FloatArray, Row, Skip, Table
 
-SOFT_TPOT, SOFT_TTFT = 0.1, 0.3  # a residual beyond weighs less than by its square
+SOFT_TPOT, SOFT_TTFT = 0.1, 0.15  # a residual beyond weighs less than by its square
 CROWD, SHARE = (
     50.0,
     -0.35,
@@ -40,14 +39,14 @@ FEWEST = 20  # rows that quantiles are taken of
 STEPS = 40
 FIELDS = (
     "step_host_s", "sequence_host_s", "prompt_host_s", "kernels_per_layer", "request_host_s", "ahead_steps",
-    "launch_hidden_s", *(f"{kind.name}_passes" for kind in KINDS),
+    "launch_hidden_s", *(f"{name}_passes" for name in CLASSES),
 )  # fmt: skip
 STEP, SEQUENCE, PROMPT, SMALL, REQUEST, AHEAD, HIDDEN = range(7)
 FIRST_KIND = 7
 
 
 class Flat(NamedTuple):
-    """Kernels of all runs, one after another: seconds alone, launches, kind, run, and how often each one runs in a mean step and
+    """Kernels of all runs, one after another: seconds alone, launches, class (serving.lowered.CLASSES), run, and how often each one runs in a mean step and
     in a pass of one prompt."""
 
     alone_s: FloatArray
@@ -189,7 +188,7 @@ def _flat(mixes: list[_Mix]) -> Flat:
     return Flat(
         np.concatenate([mix.alone_s for mix in mixes]),
         np.concatenate([launches(mix.kernels) for mix in mixes]),
-        np.concatenate([mix.kernels.kind for mix in mixes]).astype(np.intp),
+        np.concatenate([classes(mix.kernels) for mix in mixes]),
         np.repeat(np.arange(len(mixes)), [len(mix.kernels) for mix in mixes]),
         np.concatenate([mix.step for mix in mixes]),
         np.concatenate([mix.prompt for mix in mixes]),
@@ -288,10 +287,9 @@ def _held(stack: Stack, field: str) -> float:
     return float(stack.factors.get(field, 1.0))
 
 
-def value_now(number: Number | Beside, library: Library) -> float:
+def value_now(number: Number, library: Library) -> float:
     """A number as the catalogue holds it."""
-    stack = number.stack if isinstance(number, Beside) else number.stacks[0]
-    return _held(library.stack(stack), number.field)
+    return _held(library.stack(number.stacks[0]), number.field)
 
 
 def residuals_of(runs: Runs, times: tuple[FloatArray, FloatArray]) -> dict[str, dict[str, float]]:

@@ -80,14 +80,14 @@ def model_named(row: Row, context: Context) -> Model:
 
 
 def worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Plan]:
-    """(padded model, plan) of one worker; prefix: "", "prefill_" or "decode_". A blank or zero degree counts as 1; experts
-    beside attention data parallelism whose degrees are not stated lie on all of its ranks, one part on each."""
+    """(padded model, plan) of one worker; prefix: "", "prefill_" or "decode_". A blank or zero degree counts as 1; beside
+    attention data parallelism experts lie whole on its ranks, where their degrees are not stated or no expert parallelism is."""
     tp, pp, dp, moe_tp, moe_ep = (
         row.count(prefix + name) or 1
         for name in ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
     )
     spans = moe_tp * moe_ep == tp * dp  # else the degrees of the experts are not stated
-    if not spans and dp > 1 and any(isinstance(block.ffn, Moe) for block in model.blocks):
+    if dp > 1 and (moe_ep == 1 or not spans) and any(isinstance(block.ffn, Moe) for block in model.blocks):
         spans, moe_tp, moe_ep = True, 1, tp * dp
     kv_cache = "fp8" if row.text("precision") in ("fp8", "fp4") and row.text("engine") in EIGHT_BIT_KV else ""
     plan = Plan(

@@ -20,9 +20,10 @@ from ..lowering.kernels import DTYPE_IDS, EMBEDDING, HEAD, SEND, Kernels
 from ..lowering.kinds import KIND_IDS, KINDS, PART_IDS, PARTS, PHASE_IDS
 from ..lowering.passes import units
 from ..lowering.sharding import Step
-from .state import FloatArray
+from .state import FloatArray, IntArray
 
 Price = Callable[[Kernels], FloatArray]  # seconds of one run of each row
+CLASSES = (*(kind.name for kind in KINDS), "latent_decode")  # of kernels that a stack knows a factor of
 _LOOKS = [KIND_IDS[name] for name in ("attention_prefill", "attention_decode", "linear_attention")]
 
 
@@ -33,7 +34,9 @@ class Lowered:
         """stack: how kernels run among their neighbours (`among_neighbours`); None: as they do alone."""
         self.model = model
         self.plan = plan
-        self.skew = 0.0 if stack is None else stack.factors.get("routing_skew", 0.0)
+        # experts beside attention data parallelism are copied and placed by their loads
+        skewed = stack is not None and plan.attention_dp == 1
+        self.skew = stack.factors.get("routing_skew", 0.0) if stack is not None and skewed else 0.0
         small_kernels = 0.0 if stack is None else stack.kernels_per_layer * model.layers
         self.price = price if stack is None else lambda rows: among_neighbours(rows, price(rows), stack)
         self.two_sided = any(block.side == "encoder" for block in model.blocks) and not model.encoder_only
@@ -112,9 +115,16 @@ class Lowered:
 def among_neighbours(rows: Kernels, seconds: FloatArray, stack: Stack) -> FloatArray:
     """Seconds of kernels timed alone -> of kernels that follow one another without the host [n]. Of each launch a part runs while
     its neighbours start and end, at most half of a kernel; what stays is multiplied by the stack's factor of its kind."""
-    passes = np.array([stack.factors.get(f"{kind.name}_passes", 1.0) for kind in KINDS])
-    out: FloatArray = np.maximum(seconds - stack.launch_hidden_s * launches(rows), 0.5 * seconds) * passes[rows.kind]
+    passes = np.array([stack.factors.get(f"{name}_passes", 1.0) for name in CLASSES])
+    left = np.maximum(seconds - stack.launch_hidden_s * launches(rows), 0.5 * seconds)
+    out: FloatArray = left * passes[classes(rows)]
     return out
+
+
+def classes(rows: Kernels) -> IntArray:
+    """Index into CLASSES of each row [n]: its kind, but for decodes that look at latents, which are keys and values at once."""
+    latent = (rows.kind == KIND_IDS["attention_decode"]) & (rows.dims[:, 6] <= rows.dims[:, 4])
+    return np.where(latent, len(KINDS), rows.kind).astype(np.int64)
 
 
 def launches(rows: Kernels) -> FloatArray:
