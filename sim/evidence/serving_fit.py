@@ -46,8 +46,8 @@ FIRST_KIND = 7
 
 
 class Flat(NamedTuple):
-    """Kernels of all runs, one after another: seconds alone, launches, class (serving.lowered.CLASSES), run, and how often each one runs in a mean step and
-    in a pass of one prompt."""
+    """Kernels of all runs, one after another: seconds alone, launches, class (serving.lowered.CLASSES), run, and how often each
+    one runs in a mean step and in a pass of one prompt."""
 
     alone_s: FloatArray
     launches: FloatArray

@@ -37,7 +37,7 @@ def _engine(stack: str, name: str) -> tuple[Number, ...]:
 
 NUMBERS: tuple[Number, ...] = (
     Number("what a graph hides of a launch [s]", "launch_hidden_s", 1e-6, 0.5, GRAPHS),
-    _passes("gemm", "products", 0.02),
+    _passes("gemm", "products", 0.05),
     _passes("moe", "experts", 0.1),
     _passes("attention_decode", "attention of decodes", 0.02),
     _passes("latent_decode", "decodes over latents", 0.1),
