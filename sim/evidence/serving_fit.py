@@ -89,48 +89,53 @@ class _Mix(NamedTuple):
 
 
 def _mix(row: Row, context: Context) -> _Mix:
-    """The mean step of a run's replica, or of its decode worker: a step of all clients, and the share of a prompt's pass that falls
-    on each token."""
+    """The mean step of a run's replica, or of its decode worker: a step of all clients, and the share of a prompt's pass that
+    falls on each token."""
     target = target_of(row, context)
     alone = row.text("mode") == "disagg"
     model, plan = worker(row, "decode_" if alone else "", model_named(row, context), target.chip)
     plan = as_served(plan, model, target.chip)
-    given, made, spread = lengths(row)
-    given, made = given * (1.0 - spread / 2.0), made * (1.0 - spread / 2.0)
-    clients = float(
-        max(
-            1,
-            -(-row.need("concurrency") // (row.count("decode_num_workers") or 1) if alone else row.need("concurrency")),
-        )
-    )
-    machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+    tokens_in, tokens_out, spread = lengths(row)
+    given, made = tokens_in * (1.0 - spread / 2.0), tokens_out * (1.0 - spread / 2.0)
+    workers = (row.count("decode_num_workers") or 1) if alone else 1
+    clients = float(max(1, -(-row.need("concurrency") // workers)))
+    share = 0.0 if alone else min((clients - 1.0) / made, 1.0)  # of steps that carry a prompt of another client
+    whole = target.stack.engine.scheduler == "prefill_first"  # prompts go alone, beside no decode
     seen: list[Kernels] = []
 
     def keep(rows: Kernels) -> FloatArray:
         seen.append(rows)
         return np.zeros(len(rows))
 
-    lowered, held = Lowered(model, plan, keep, target.stack), math.ceil(clients / plan.attention_dp)
+    lowered = Lowered(model, plan, keep, target.stack)
+    ends = _passes(lowered, seen, (clients, given, made, plan.attention_dp), 0.0 if whole else clients)
+    kept = (1.0 if whole else 1.0 - share, 1.0, share)  # of what all tokens share, what decodes look at, prompts
+    which = [sum(i >= end for end in ends) for i in range(len(seen))]
+    step = np.concatenate([rows.count * kept[part] for rows, part in zip(seen, which, strict=True)])
+    prompt = np.concatenate([rows.count * (part == 2) for rows, part in zip(seen, which, strict=True)])
+    every = _joined(seen)
+    machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
+    small_s = float(cost.seconds(small_kernel(), machine)[0])
+    passes = 1.0 + share if whole else 1.0
+    counts = (passes, float(math.ceil(clients / plan.attention_dp)), share, passes * model.layers)
+    return _Mix(every, context.seconds(every, machine), step, prompt, counts, small_s, (model.hidden, model.blocks))
+
+
+def _passes(
+    lowered: Lowered, seen: list[Kernels], sizes: tuple[float, float, float, int], beside: float
+) -> tuple[int, int]:
+    """Let `lowered` price a decode step and a pass of one prompt; where in `seen` the parts of both begin, after what all tokens of
+    the step share. sizes: clients, tokens in and out, attention-DP ranks; beside: decodes in the prompt's pass."""
+    clients, given, made, ranks = sizes
     seen.clear()
-    share = 0.0 if alone else min((clients - 1.0) / made, 1.0)  # of steps that carry a prompt of another client
-    whole = target.stack.engine.scheduler == "prefill_first"  # prompts go alone, beside no decode
     lowered.trunk_s(np.array([clients]))
     lowered.logits_s(np.array([clients]))
-    trunks = len(seen)
-    lowered.decode_s(np.array([float(held)]), np.array([given + made / 2.0]))
     decodes = len(seen)
-    lowered.trunk_s(np.array([given * plan.attention_dp + (0.0 if whole else clients)]))
+    lowered.decode_s(np.array([float(math.ceil(clients / ranks))]), np.array([given + made / 2.0]))
+    prompts = len(seen)
+    lowered.trunk_s(np.array([given * ranks + beside]))
     lowered.prefill_s(np.ones(1), np.array([given]), np.array([given]))
-    weights = [
-        (1.0 if whole or i >= trunks else 1.0 - share, 0.0) if i < decodes else (share, 1.0) for i in range(len(seen))
-    ]
-    passes = 1.0 + share if whole else 1.0
-    every = _joined(seen)
-    step = np.concatenate([rows.count * w for rows, (w, _) in zip(seen, weights, strict=True)])
-    prompt = np.concatenate([rows.count * w for rows, (_, w) in zip(seen, weights, strict=True)])
-    small = float(cost.seconds(small_kernel(), machine)[0])
-    counts = (passes, float(held), share, passes * model.layers)
-    return _Mix(every, context.seconds(every, machine), step, prompt, counts, small, (model.hidden, model.blocks))
+    return decodes, prompts
 
 
 def _joined(tables: list[Kernels]) -> Kernels:

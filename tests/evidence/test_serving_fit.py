@@ -21,7 +21,9 @@ CLIENTS = 16
 def runs():
     """Shipped runs of few clients, whose measured times are those of known numbers."""
     library = Library()
-    table = next(t for t in find_tables(ROOT / "workloads" / "measured", "serving", library) if t.kind.name == "serving")
+    table = next(
+        t for t in find_tables(ROOT / "workloads" / "measured", "serving", library) if t.kind.name == "serving"
+    )
     clients = table.numbers("concurrency")
     table = table.select([i for i in range(len(table)) if clients[i] <= CLIENTS][:40])
     return runs_of(table, Context(library))

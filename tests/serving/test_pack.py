@@ -73,7 +73,9 @@ def _asked(given, made, n=1):
 def _packed(name, chip, plan, engine=Engine(), longest=8192, price=roofline):  # noqa: B008
     library = default_library()
     alone = target(library, chip, None, "serve")
-    alone = alone._replace(stack=alone.stack.with_(launch_hidden_s=0.0, factors={}))  # kernels cost what they cost alone
+    alone = alone._replace(
+        stack=alone.stack.with_(launch_hidden_s=0.0, factors={})
+    )  # kernels cost what they cost alone
     return pack(library.model(name), plan, alone, engine, price, longest)
 
 
