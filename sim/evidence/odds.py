@@ -1,0 +1,90 @@
+"""How sure a comparison is: the chance that one of two runs is faster, from how far off other predicted ratios were.
+
+What both runs of a pair get wrong alike cancels in their ratio, so its spread is counted from ratios, never from the errors of
+single runs. A residual is ln(measured / predicted) of a ratio. The order of a pair means nothing: each counts with both signs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .tables import FloatArray
+
+EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0)  # of the curve: stated chance of the side that is predicted to win
+EIGHTY = 0.8  # share of ratios that an interval is to hold
+
+
+class Bin(NamedTuple):
+    """n pairs whose stated chances lie from low to high: their mean, and how often the predicted side won."""
+
+    low: float
+    high: float
+    n: int
+    stated: float
+    happened: float
+
+
+class Reliability(NamedTuple):
+    """Brier score of n chances (0 is best; `without`: the score of saying one half each time), share of right winners, width of
+    the interval (the factor within which a predicted ratio is to be), how many measured ratios it holds, and the curve."""
+
+    n: int
+    brier: float
+    without: float
+    right: float
+    factor: float
+    inside: float
+    curve: tuple[Bin, ...]
+
+
+def chance(log_ratio: float, residuals: FloatArray) -> float:
+    """Chance that ln of the true ratio is above 0, given what is predicted and residuals of other pairs; never quite 0 or 1."""
+    spread = np.concatenate([residuals, -residuals])
+    above = float(np.sum(log_ratio + spread > 0.0)) + 0.5 * float(np.sum(log_ratio + spread == 0.0))
+    return (above + 1.0) / (spread.size + 2.0)
+
+
+def half_width(residuals: FloatArray) -> float:
+    """Half the width, on the log, of the interval that is to hold EIGHTY of the ratios; NaN where there is no residual."""
+    return float(np.quantile(np.abs(residuals), EIGHTY, method="higher")) if residuals.size else math.nan
+
+
+def left_out(log_ratio: FloatArray, residual: FloatArray, labels: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """(chance, half width) of each pair from the residuals of the pairs under other labels; NaN where there are none [n], [n]."""
+    names = np.array(labels, dtype=object)
+    chances, widths = np.full(len(names), math.nan), np.full(len(names), math.nan)
+    for name in set(labels):
+        own = (names == name) & np.isfinite(residual)
+        others = residual[(names != name) & np.isfinite(residual)]
+        if not others.size:
+            continue
+        chances[own] = [chance(float(each), others) for each in log_ratio[own]]
+        widths[own] = half_width(others)
+    return chances, widths
+
+
+def reliability(measured: FloatArray, residual: FloatArray, chances: FloatArray, widths: FloatArray) -> Reliability:
+    """Score of stated chances against which side of each pair was faster (ln of the measured ratio above 0); ties count half."""
+    known = np.isfinite(chances) & np.isfinite(residual)
+    stated, won = chances[known], np.sign(measured[known]) / 2.0 + 0.5
+    if not stated.size:
+        return Reliability(0, *(math.nan,) * 5, ())
+    sure, right = np.maximum(stated, 1.0 - stated), np.where(stated >= 0.5, won, 1.0 - won)
+    bins = []
+    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+        at = (sure >= low) & ((sure < high) | (high == EDGES[-1]))
+        if at.any():
+            bins.append(Bin(low, high, int(at.sum()), float(sure[at].mean()), float(right[at].mean())))
+    return Reliability(
+        int(known.sum()),
+        float(np.mean((stated - won) ** 2)),
+        float(np.mean((0.5 - won) ** 2)),
+        float(right.mean()),
+        float(np.exp(np.median(widths[known]))),
+        float(np.mean(np.abs(residual[known]) <= widths[known])),
+        tuple(bins),
+    )
