@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from .checks_whatif import WHATIF, whatif
 from .command import command
 from .output import Call, Progress, emit
 
@@ -52,7 +53,9 @@ Split = Annotated[
 @command()
 def validate(
     call: Call,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, ...")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, whatif, ...")
+    ],
     path: Measured = None,
     rows: Annotated[
         Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
@@ -78,6 +81,9 @@ def validate(
             "--leave-out refits the calibrations: leave --calibration out. The report shows both beside it."
         )
     library = call.library()
+    if kind == WHATIF:
+        whatif(call, path, rows, Context(library, calibration), (leave_out, brief, by))  # type: ignore[arg-type]
+        return
     unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
     with Progress() as progress:
         report = predict_and_score(
@@ -137,6 +143,7 @@ def notes(table: TableReport) -> list[str]:
         )
     if table.kind == "collectives":
         lines.append(LAUNCHED)
+    lines += [f"{each.name}: {each.value:.3f} (of {each.groups:,})" for each in table.contrasts]
     for group in table.behind:
         lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
     return lines

@@ -75,6 +75,7 @@ COMMANDS = {
             "kernels",
             "training my_runs.csv --rows predicted.csv",
             "serving folder --rows predicted --calibration family",
+            "whatif serving_runs.csv --rows pairs.csv",
             "training path/to/run.log --cluster dgx-h100",
         ),
     ),

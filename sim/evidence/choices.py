@@ -45,15 +45,13 @@ class Choice(NamedTuple):
 
 
 class Score(NamedTuple):
-    """n choices: share that come within NEAR of the best and keep the limit, mean regret (1 - share), median regret, share that
-    break the limit, and the same two figures of a choice by lot."""
+    """n choices: share that come within NEAR of the best, mean regret (1 - share), share whose measured TPOT breaks the limit by
+    more than NEAR, and mean regret of a choice by lot."""
 
     n: int
     near: float
     regret: float
-    median_regret: float
     broken: float
-    near_blind: float
     regret_blind: float
 
 
@@ -113,21 +111,15 @@ def choices(table: Table, predictions: Predictions, excluded: Sequence[str]) -> 
             best = max(met, key=lambda i: measured[i])
             shares = np.minimum(measured[[chosen, *met]] / measured[best], 1.0)
             holds = bool(tpot[chosen] <= limit * (1.0 + NEAR))
-            found.append(
-                Choice(tuple(group), limit, chosen, best, float(shares[0]), float(shares[1:].mean()), holds)
-            )
+            found.append(Choice(tuple(group), limit, chosen, best, float(shares[0]), float(shares[1:].mean()), holds))
     return found
 
 
 def score(found: Sequence[Choice]) -> Score:
     """What the choices are worth together; NaN of none."""
     if not found:
-        return Score(0, *(math.nan,) * 6)
-    share = np.array([choice.share for choice in found])
-    blind = np.array([choice.blind for choice in found])
-    kept = np.array([choice.kept for choice in found])
-    near = (share >= 1.0 - NEAR) & kept
-    lot = [float(np.mean(blind >= 1.0 - NEAR)), float(1.0 - blind.mean())]
-    return Score(
-        len(found), float(near.mean()), float(1.0 - share.mean()), float(np.median(1.0 - share)), 1.0 - kept.mean(), *lot
-    )
+        return Score(0, *(math.nan,) * 4)
+    share, blind = (np.array([getattr(choice, name) for choice in found]) for name in ("share", "blind"))
+    broken = np.array([not choice.kept for choice in found])
+    near = share >= 1.0 - NEAR
+    return Score(len(found), *(float(each.mean()) for each in (near, 1.0 - share, broken, 1.0 - blind)))

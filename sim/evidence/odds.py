@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def reliability(measured: FloatArray, residual: FloatArray, chances: FloatArray,
         return Reliability(0, *(math.nan,) * 5, ())
     sure, right = np.maximum(stated, 1.0 - stated), np.where(stated >= 0.5, won, 1.0 - won)
     bins = []
-    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+    for low, high in pairwise(EDGES):
         at = (sure >= low) & ((sure < high) | (high == EDGES[-1]))
         if at.any():
             bins.append(Bin(low, high, int(at.sum()), float(sure[at].mean()), float(right[at].mean())))

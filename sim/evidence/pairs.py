@@ -28,7 +28,7 @@ _NOT_COMPARED = ("source", "licence", "notes", "ttft_ms", "tpot_ms")
 
 
 class Pair(NamedTuple):
-    """Two rows of a table and what differs between them; of a new device, `second` is the one that is asked about."""
+    """Two rows of a table and what differs between them; of devices, `second` (the later name) is the one that is asked about."""
 
     contrast: str
     first: int
@@ -49,7 +49,8 @@ def pairs(table: Table, excluded: Sequence[str]) -> list[Pair]:
         for index in rows:
             groups[tuple(column[index] for column in same)].append(index)
         for group in groups.values():
-            for first, second in combinations(group, 2):
+            ordered = group if contrast == LAYOUT else sorted(group, key=lambda i: columns["device"][i])
+            for first, second in combinations(ordered, 2):
                 apart = [column[first] != column[second] for column in differs]
                 if any(apart) if contrast == LAYOUT else all(apart):
                     found.append(Pair(contrast, first, second))
