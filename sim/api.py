@@ -87,6 +87,7 @@ class _Asked:
                 "basis": facts.calibration.basis,
                 "source": facts.calibration.source,
             },
+            **({"site": site.model_dump(mode="json")} if (site := facts.calibration.site) else {}),
             "seed": self.scenario.seed,
         }
 

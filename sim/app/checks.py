@@ -16,6 +16,7 @@ from .output import Call, Progress, emit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..evidence.context import Context
     from ..evidence.score import Line
     from ..evidence.validate import Report, TableReport
     from ..evidence.verdicts import Verdict
@@ -71,8 +72,29 @@ def validate(
     ] = False,
 ) -> None:
     """Predict measured rows and score the predictions."""
-    from ..evidence.context import Context
     from ..evidence.validate import validate as predict_and_score
+
+    context = _context(call, calibration, cluster, leave_out)
+    if kind == WHATIF:
+        whatif(call, path, rows, context, (leave_out, brief, by))
+        return
+    unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
+    with Progress() as progress:
+        report = predict_and_score(
+            kind,
+            path,
+            rows=rows,
+            context=context,
+            leave_out=leave_out,
+            progress=lambda done, total: progress(done / max(total, 1), unit),
+        )
+    shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
+    emit(call, report.to_dict(), screen(report, () if by else shown))
+
+
+def _context(call: Call, calibration: str, cluster: str | None, leave_out: str | None) -> Context:
+    """The catalogue at the level asked for. Raises InputError for an unknown level, and for one beside --leave-out."""
+    from ..evidence.context import Context
 
     if calibration not in LEVELS:
         raise InputError(f"--calibration = {calibration!r}: use one of {', '.join(LEVELS)}.")
@@ -81,21 +103,7 @@ def validate(
             "--leave-out refits the calibrations: leave --calibration out. The report shows both beside it."
         )
     library = call.library()
-    if kind == WHATIF:
-        whatif(call, path, rows, Context(library, calibration), (leave_out, brief, by))  # type: ignore[arg-type]
-        return
-    unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
-    with Progress() as progress:
-        report = predict_and_score(
-            kind,
-            path,
-            rows=rows,
-            context=Context(library, calibration, cluster=library.cluster(cluster) if cluster else None),  # type: ignore[arg-type]
-            leave_out=leave_out,
-            progress=lambda done, total: progress(done / max(total, 1), unit),
-        )
-    shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
-    emit(call, report.to_dict(), screen(report, () if by else shown))
+    return Context(library, calibration, cluster=library.cluster(cluster) if cluster else None)  # type: ignore[arg-type]
 
 
 def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:

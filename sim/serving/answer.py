@@ -76,7 +76,7 @@ def answer(
         figures=figures,
         breakdown=served.busy_s,
         why=_why(served.busy_s, summed),
-        warnings=_warnings(served, asked),
+        warnings=(*_warnings(served, asked), *_site(setup)),
         requests=_columns(served),
         meets_slo=meets,
         seconds=served.duration_s,
@@ -175,6 +175,16 @@ def _warnings(served: Served, asked: Requests) -> tuple[str, ...]:
     if asked.dropped:
         out.append(f"{asked.dropped:,} rows of the trace have no token in or out and were left out.")
     return tuple(out)
+
+
+def _site(setup: Setup) -> list[str]:
+    """Which factors of the user's site are in the times."""
+    site = setup.target.calibration.site
+    if site is None:
+        return []
+    named = ", ".join(f"{name} x {value:.3g}" for name, value in site.factors.items() if value != 1.0)
+    where = f"devices/sites/{setup.target.chip.id}--{setup.target.stack.id}.yaml"
+    return [f"times are those of the site that {where} was fitted to: {named}."]
 
 
 def _columns(served: Served) -> dict[str, np.ndarray[Any, Any]]:
