@@ -151,6 +151,7 @@ def notes(table: TableReport) -> list[str]:
         )
     if table.kind == "collectives":
         lines.append(LAUNCHED)
+    lines += table.assumed
     lines += [f"{each.name}: {each.value:.3f} (of {each.groups:,})" for each in table.contrasts]
     for group in table.behind:
         lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
