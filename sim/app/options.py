@@ -17,19 +17,30 @@ from pydantic_core import PydanticUndefined
 from ..catalog.campaigns import Campaign
 from ..catalog.chips import DTYPES
 from ..catalog.files import Document
+from ..catalog.operations import Operations
 from ..catalog.plans import Dtypes, Engine, Plan
 from ..catalog.records import Record, parse
 from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traffic, read_scenario
 from ..errors import InputError
 from ..units import UNITS, split_unit
 
-Verb = Literal["fit", "train", "serve", "trace", "traffic"]
+Verb = Literal["fit", "train", "serve", "trace", "traffic", "whatif"]
 KeyPath = tuple[str | int, ...]
 
 _GROUP: KeyPath = ("groups", 0)
 _SERVING_PLAN = {"tp", "pp", "dp", "cp", "ep", "expert_tp", "attention_dp", "sequence_parallel"}
 _SERVING_DTYPES = {"weights", "activations", "experts", "attention", "kv_cache"}
-_NEITHER = {"plan", "engine", "role", "dtypes", "kind", "chip_changes"}  # records, and what the verb itself decides
+_NEITHER = {
+    "plan",
+    "engine",
+    "role",
+    "dtypes",
+    "kind",
+    "chip_changes",
+    "cluster_changes",
+    "model_changes",
+}  # records, and what the verb itself decides
+_REPLICAS = {"replicas", "prefill_replicas", "decode_replicas", "min_replicas", "max_replicas"}
 
 
 class Option(NamedTuple):
@@ -97,15 +108,16 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
         return tuple(found.values())
     training, serving = verb != "serve", verb != "train"
-    hidden = (_NEITHER if serving else {*_NEITHER, "replicas"}) - ({"role"} if training and serving else set())
+    hidden = (_NEITHER if serving else _NEITHER | _REPLICAS) - ({"role"} if training and serving else set())
     if verb == "fit":
-        hidden = {*hidden, "power_cap_w"}
+        hidden = {*hidden, "power_cap_w", *(_REPLICAS - {"replicas"})}
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
-        _add(found, TokenBudget, ("demand",), "The question", _NEITHER if verb == "train" else {*_NEITHER, "tokens"})
-    if verb in ("serve", "trace"):
+        budget = _NEITHER if verb in ("train", "whatif") else {*_NEITHER, "tokens"}
+        _add(found, TokenBudget, ("demand",), "The question", budget)
+    if verb in ("serve", "trace", "whatif"):
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
-    if verb == "serve":
+    if verb in ("serve", "whatif"):
         _add(found, Slo, ("slo",), "Limits that a request must keep", _NEITHER)
     hidden = set() if training else set(Plan.model_fields) - _SERVING_PLAN
     _add(found, Plan, (*_GROUP, "plan"), "Plan", _NEITHER | hidden)
@@ -115,9 +127,10 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Engine, (*_GROUP, "engine"), "Engine", _NEITHER)
     if verb == "serve":
         _add(found, Scenario, (), "Engine", set(Scenario.model_fields) - {"router"})
+        _add(found, Operations, ("operations",), "Running the fleet", ())
     if verb == "train":
         _add(found, Campaign, ("campaign",), "Failures over a campaign", ())
-    if verb in ("train", "serve"):
+    if verb in ("train", "serve", "whatif"):
         _add(found, Economy, ("economy",), "Money, energy, carbon", _NEITHER)
     return tuple(found.values())
 
@@ -205,7 +218,7 @@ def scenario_from(
 
         for text in changes:
             change(data, text)
-    if verb in ("train", "serve") and not data["groups"][0].get("model"):
+    if verb in ("train", "serve", "whatif") and not data["groups"][0].get("model"):
         raise InputError(f"{verb}: no model is named. Give a SCENARIO file, or --model and --cluster.")
     flag_of = {_dotted(option.path): f"--{option.name}" for option in known.values()}
     return _parsed(data, flag_of)

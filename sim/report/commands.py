@@ -17,8 +17,12 @@ def command(verb: str, scenario: Scenario, **changes: Any) -> str:
     group = scenario.groups[0]
     values: dict[str, Any] = {}
     records: list[Record] = [group, group.plan, group.plan.dtypes, group.engine, scenario.demand, scenario.slo]
-    for record in records + ([scenario.campaign] if verb == "train" else []):
+    for record in records + (
+        [scenario.campaign] if verb == "train" else [scenario.operations] if verb == "serve" else []
+    ):
         values.update(_set(record))
+    if verb == "serve" and scenario.router != Scenario.model_fields["router"].default:
+        values["router"] = scenario.router
     values.update(changes)
     words = [word for name, value in values.items() if value is not None for word in _words(name, value)]
     return shlex.join(["gambrel", verb, *words])
@@ -32,8 +36,9 @@ def _set(record: Record) -> dict[str, Any]:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    if name == "chip_changes":
-        return [word for change in value for word in ("--set", f"chip.{change}")]
+    if name.endswith("_changes"):
+        head = name.removesuffix("_changes")
+        return [word for change in value for word in ("--set", f"{head}.{change}")]
     split = split_unit(name)
     flag = (split[0] if split else name).replace("_", "-")
     if isinstance(value, bool):
