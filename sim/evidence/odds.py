@@ -42,29 +42,40 @@ class Reliability(NamedTuple):
     curve: tuple[Bin, ...]
 
 
-def chance(log_ratio: float, residuals: FloatArray) -> float:
-    """Chance that ln of the true ratio is above 0, given what is predicted and residuals of other pairs; never quite 0 or 1."""
-    spread = np.concatenate([residuals, -residuals])
-    above = float(np.sum(log_ratio + spread > 0.0)) + 0.5 * float(np.sum(log_ratio + spread == 0.0))
-    return (above + 1.0) / (spread.size + 2.0)
+def chance(log_ratio: float, residuals: FloatArray, weights: FloatArray | None = None) -> float:
+    """Chance that ln of the true ratio is above 0, given what is predicted and residuals of other pairs [n]; never quite 0 or 1.
+
+    weights[n]: how much each residual counts (None: all the same)."""
+    weights = np.ones(residuals.size) if weights is None else weights
+    either = sum(np.sign(log_ratio + side) / 2.0 + 0.5 for side in (residuals, -residuals))
+    above = float(np.sum(weights * either) / (2.0 * weights.sum()))
+    like = 2.0 * float(weights.sum() ** 2 / np.sum(weights**2))  # so many residuals of one weight, with both signs
+    return (above * like + 1.0) / (like + 2.0)
 
 
-def half_width(residuals: FloatArray) -> float:
+def half_width(residuals: FloatArray, weights: FloatArray | None = None) -> float:
     """Half the width, on the log, of the interval that is to hold EIGHTY of the ratios; NaN where there is no residual."""
-    return float(np.quantile(np.abs(residuals), EIGHTY, method="higher")) if residuals.size else math.nan
+    if not residuals.size:
+        return math.nan
+    order = np.argsort(np.abs(residuals))
+    held = np.cumsum((np.ones(residuals.size) if weights is None else weights)[order])
+    at = min(int(np.searchsorted(held, EIGHTY * held[-1])), residuals.size - 1)
+    return float(np.abs(residuals[order[at]]))
 
 
 def left_out(log_ratio: FloatArray, residual: FloatArray, labels: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-    """(chance, half width) of each pair from the residuals of the pairs under other labels; NaN where there are none [n], [n]."""
-    names = np.array(labels, dtype=object)
+    """(chance, half width) of each pair from the residuals of the pairs under other labels, of which each label counts the same:
+    what is asked about is a label more. NaN where there are none [n], [n]."""
+    names, known = np.array(labels, dtype=object), np.isfinite(residual)
+    counts = {name: int(np.sum((names == name) & known)) for name in set(labels)}
+    weights = np.array([1.0 / max(counts[name], 1) for name in labels])
     chances, widths = np.full(len(names), math.nan), np.full(len(names), math.nan)
-    for name in set(labels):
-        own = (names == name) & np.isfinite(residual)
-        others = residual[(names != name) & np.isfinite(residual)]
-        if not others.size:
+    for name in counts:
+        own, others = (names == name) & known, (names != name) & known
+        if not others.any():
             continue
-        chances[own] = [chance(float(each), others) for each in log_ratio[own]]
-        widths[own] = half_width(others)
+        chances[own] = [chance(float(each), residual[others], weights[others]) for each in log_ratio[own]]
+        widths[own] = half_width(residual[others], weights[others])
     return chances, widths
 
 

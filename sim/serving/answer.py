@@ -78,7 +78,7 @@ def answer(
         figures=_figures(summed, served, asked, _leading(passes, served)),
         breakdown=served.busy_s,
         why=_why(served.busy_s, summed),
-        warnings=(*_warnings(served, asked), *_site(setup)),
+        warnings=(*_warnings(served, asked), *_site(deployment)),
         requests=_columns(served),
         series=served.series,
         meets_slo=meets,
@@ -204,14 +204,18 @@ def _warnings(served: Served, asked: Requests) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _site(setup: Setup) -> list[str]:
+def _site(deployment: Deployment) -> tuple[str, ...]:
     """Which factors of the user's site are in the times."""
-    site = setup.target.calibration.site
-    if site is None:
-        return []
-    named = ", ".join(f"{name} x {value:.3g}" for name, value in site.factors.items() if value != 1.0)
-    where = f"devices/sites/{setup.target.chip.id}--{setup.target.stack.id}.yaml"
-    return [f"times are those of the site that {where} was fitted to: {named}."]
+    words: dict[str, None] = {}
+    for chip, stack, site in (
+        (each.target.chip, each.target.stack, each.target.calibration.site) for each in deployment.setups
+    ):
+        if site is not None:
+            named = ", ".join(f"{name} x {value:.3g}" for name, value in site.factors.items() if value != 1.0)
+            words[
+                f"times are those of the site that devices/sites/{chip.id}--{stack.id}.yaml was fitted to: {named}."
+            ] = None
+    return tuple(words)
 
 
 def _columns(served: Served) -> dict[str, np.ndarray[Any, Any]]:
