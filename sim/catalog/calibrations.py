@@ -8,6 +8,7 @@ from pydantic import Field
 
 from .plans import Engine
 from .records import Count, Identifier, NotNegative, Number, Positive, Record, Text
+from .sites import SiteFactors
 
 
 class Stack(Record):
@@ -102,3 +103,6 @@ class Calibration(Record):
     fits: dict[str, Fit] = Field(default_factory=dict)
     bases: dict[str, Basis] = Field(default_factory=dict)
     source: Text
+    site: SiteFactors | None = Field(
+        None, description="no key of a file: the factors of devices/sites, where there are any"
+    )
