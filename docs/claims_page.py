@@ -7,9 +7,9 @@ from pathlib import Path
 
 from accuracy_plots import BLUE, STYLE
 
-from sim.api import claims
-from sim.app.claims import verdict
+from sim.app.claims import judge_all, verdict
 from sim.catalog.files import write_whole
+from sim.catalog.library import default_library
 from sim.studies.claims import Judged, Line, basis_of, shown
 
 HERE = Path(__file__).parent
@@ -99,7 +99,7 @@ def plot(judged: Judged, name: str, place: Path) -> None:
 
 
 def main() -> None:
-    judged = claims(progress=lambda share, name: print(f"{share:4.0%} {name}", file=sys.stderr))
+    judged = judge_all(None, default_library(), lambda share, name: print(f"{share:4.0%} {name}", file=sys.stderr))
     write_whole(HERE / "claims.md", page(judged))
     for each in judged:
         for name, declared in each.claim.tables.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,9 @@ from .output import Call, Progress, emit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..catalog.library import Library
+    from ..catalog.scenarios import Scenario
+    from ..result import Result
     from ..studies.claims import Judged, Line
 
 STYLES = {"holds": "green", "holds under": "green", "does not hold": "red", "outside the model": "dim"}
@@ -27,12 +31,21 @@ def claims(
     ] = None,
 ) -> None:
     """Derive public claims again."""
-    from .. import api
-
     with Progress() as progress:
-        judged = api.claims(name, call.library(), progress)
+        judged = judge_all(name, call.library(), progress)
     screen = one(judged[0]) if name is not None else overview(judged)
     emit(call, {"schema": SCHEMA, "claims": [document(each) for each in judged]}, screen)
+
+
+def judge_all(name: str | None, library: Library, progress: Callable[[float, str], None] | None = None) -> list[Judged]:
+    """The claim of a name or file, or all of the catalogue, answered by the verbs."""
+    from .. import api
+    from ..studies.claims import judge_all as judged
+
+    def evaluate(asked: Scenario) -> Result:
+        return (api.train if asked.groups[0].role == "train" else api.serve)(asked, library)
+
+    return judged(name, library, evaluate, progress)
 
 
 def document(judged: Judged) -> dict[str, Any]:

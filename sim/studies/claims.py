@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..catalog.claims import Asked, Claim, Table, Term, claim, scaling_law
+from ..catalog.claims import Asked, Claim, Table, Term, claim, claims, overlaid, scaling_law
 from ..catalog.library import Library
 from ..catalog.prices import price_of, prices_of
 from ..catalog.scenarios import Scenario
@@ -67,6 +67,17 @@ def judge(name: str, library: Library, evaluate: Evaluate) -> Judged:
         verdict, sure, why = _verdict(asked.asked, work)
         found = Judged(asked, verdict, sure, why, work.figure(asked.asked.figure), work.steps(), work.lines, "")
     return found._replace(note=_filled(asked.note or "", work), why=_filled(found.why, work))
+
+
+def judge_all(name: str | None, library: Library, evaluate: Evaluate, progress: Progress | None = None) -> list[Judged]:
+    """The claim of a name or file, or all of the catalogue. progress(share done, id) is called before each."""
+    names = claims(library) if name is None else [name]
+    out = []
+    for number, each in enumerate(names):
+        if progress is not None:
+            progress(number / len(names), each)
+        out.append(judge(each, library, evaluate))
+    return out
 
 
 class _Work:
@@ -191,8 +202,6 @@ class _Work:
 
 
 def _overlaid(asked: Claim, name: str, changes: dict[str, Any]) -> Claim:
-    from ..catalog.claims import overlaid
-
     return asked.with_(scenarios={**asked.scenarios, name: overlaid(asked.scenarios[name], changes)})
 
 

@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from sim.api import claims, serve, train
+from sim.api import serve, train
+from sim.app.claims import judge_all
 from sim.app.cli import run
 from sim.catalog.claims import claim
 from sim.catalog.claims import claims as known
@@ -36,12 +37,12 @@ def evaluate(library):
 def toy(tmp_path, asked: str):
     path = tmp_path / "toy.yaml"
     path.write_text(TOY % asked)
-    return claims(str(path))[0]
+    return judge_all(str(path), default_library())[0]
 
 
 @pytest.fixture(scope="module")
 def judged():
-    return {each.claim.id: each for each in claims()}
+    return {each.claim.id: each for each in judge_all(None, default_library())}
 
 
 def test_every_claim_gets_a_verdict_with_its_steps(judged):
@@ -68,7 +69,9 @@ def test_the_page_shows_every_claim_with_its_verdict(judged):
     page = (package_root() / "docs" / "claims.md").read_text()
     for each in judged.values():
         assert f"\n## {each.claim.id}\n" in page, f"{each.claim.id}: run `make claims`"
-        assert f"](#{each.claim.id}) | {each.claim.statement} | {each.verdict}" in page, f"{each.claim.id}: run `make claims`"
+        assert f"](#{each.claim.id}) | {each.claim.statement} | {each.verdict}" in page, (
+            f"{each.claim.id}: run `make claims`"
+        )
 
 
 def test_a_published_arithmetic_is_met_exactly(judged):
@@ -137,7 +140,7 @@ def test_a_step_that_needs_itself_is_refused(tmp_path):
         "id: loop\nstatement: s\nsource: s\nsteps: {a: {formula: b}, b: {formula: a}}\nasked: {figure: a, about: 1}\n"
     )
     with pytest.raises(InputError, match="a -> b -> a needs itself"):
-        claims(str(path))
+        judge_all(str(path), default_library())
 
 
 def test_the_command_prints_the_arithmetic_and_a_versioned_object(capsys):
