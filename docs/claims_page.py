@@ -13,6 +13,7 @@ from sim.catalog.library import default_library
 from sim.studies.claims import Judged, Line, basis_of, shown
 
 HERE = Path(__file__).parent
+LOG_FROM = 30.0  # largest over smallest bar from which an axis is logarithmic
 HEAD = """# Public claims, derived again
 
 What was said in public about models, their cost and their hardware, each computed by this version: `make claims` writes this
@@ -89,6 +90,8 @@ def plot(judged: Judged, name: str, place: Path) -> None:
     with pyplot.rc_context(STYLE):
         drawing, axes = pyplot.subplots(figsize=(6.4, 0.6 + 0.26 * len(known)), layout="constrained")
         axes.barh([label for label, _ in known], values, xerr=[below, above], color=BLUE, height=0.6, ecolor="#595959")
+        if max(values) > LOG_FROM * min(values) > 0.0:
+            axes.set_xscale("log")
         axes.invert_yaxis()
         axes.set_xlabel(
             f"{column.replace('_', ' ')} [{known[0][1].unit or judged.claim.tables[name].columns[column].unit}]"
