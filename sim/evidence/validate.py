@@ -34,6 +34,7 @@ from .limits import scored_by
 from .power_fit import leave_out as predict_power_left_out
 from .predictions import Predictions, Progress, silent
 from .score import Line, errors_of, summarise
+from .serving_fit import leave_out as predict_serving_left_out
 from .splits import check_split
 from .tables import VERBS, Table, find_tables, known_tables, places_of_rows, write_rows
 from .training_fit import leave_out as predict_training_left_out
@@ -49,6 +50,12 @@ PREDICT: dict[str, Predict] = {
     "collectives": collective_rows.predict,
     "campaigns": campaign_rows.predict,
     "operators": operator_rows.predict,
+}
+# predictions of rows by refits that have not seen them, of numbers that are not those of kernels
+REFIT: dict[str, Callable[[Table, str, Context, Progress], Predictions]] = {
+    "power": predict_power_left_out,
+    "training": predict_training_left_out,
+    "serving": predict_serving_left_out,
 }
 
 
@@ -159,12 +166,10 @@ def validate(
     for place, table in enumerate(tables):
         excluded = scored_by(table, context)
         plainer: tuple[Beside, ...] = ()
-        if leave_out is not None and verb == "power":
-            predictions = predict_power_left_out(table, leave_out, context, progress)
-        elif leave_out is not None and verb == "training":
-            predictions = predict_training_left_out(table, leave_out, context, progress)
-        elif leave_out is None:
+        if leave_out is None:
             predictions = PREDICT[verb](table.configuration(), context, progress)
+        elif verb in REFIT:
+            predictions = REFIT[verb](table, leave_out, context, progress)
         else:
             found = predict_left_out(table, leave_out, excluded, context, progress)
             predictions, plainer = found.predictions, beside(table, found, excluded, context)
