@@ -147,6 +147,7 @@ def _training(rows: Path) -> Figure:
         for factor, style in ((1.0, "-"), (0.8, ":"), (1.25, ":")):
             axis.plot(line, line * factor, color="black", linewidth=0.7, linestyle=style)
         axis.set(xscale="log", yscale="log", title=title, xlabel="measured step, s", ylabel="predicted step, s")
+        axis.minorticks_off()
     return figure
 
 

@@ -25,6 +25,7 @@ UNITS = (
     ("bytes_per_clock", "bytes / clock"),
     ("_per_clock", "1 / clock"),
     ("_clocks", "clocks"),
+    ("_us", "us"),
     ("_hops", "latencies of a link"),
     ("_bytes", "bytes"),
     ("_hz", "Hz"),

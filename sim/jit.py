@@ -58,3 +58,9 @@ def inline(function: Function) -> Function:
     """A small inner helper, compiled into its callers; never called from Python, so never cached on its own."""
     compiled: Any = numba.njit(nogil=True, error_model="numpy")(function)
     return cast(Function, compiled)
+
+
+def within(function: Function) -> Function:
+    """As `inline`, and always part of the caller's own code: for the few formulas that a call would cost more than."""
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    return cast(Function, compiled)

@@ -121,12 +121,22 @@ def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
 
 
 def notes(table: TableReport) -> list[str]:
-    """Coverage of the intervals and the groups that are behind, a line each."""
+    """Coverage of the intervals, what is assumed, and the groups that are behind, a line each."""
+    from ..evidence.collective_rows import LAUNCHED
+
     lines = []
     shares = [each for each in table.coverage if each.grouping in ("all", "size")]
     if shares:
         listed = ", ".join(f"{each.group} {each.share:.0%} of {each.n:,}" for each in shares)
         lines.append(f"inside the interval that is to hold 80%: {listed}")
+    if table.least_time is not None:
+        under = ", ".join(f"{name} by {share - 1.0:.0%}" for name, share in table.least_time.under)
+        counted = f"{len(table.least_time.under)} of {table.least_time.rows:,} rows"
+        lines.append(
+            f"faster than their FLOPs at the best measured product of the chip: {counted}{under and ': ' + under}"
+        )
+    if table.kind == "collectives":
+        lines.append(LAUNCHED)
     for group in table.behind:
         lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
     return lines

@@ -80,11 +80,21 @@ COMMANDS = {
     ),
     "import": Command(
         "imports",
-        "Read a training run out of a user's file: MLPerf mllog; Megatron-LM arguments, scripts and logs.",
+        "Read a run out of a user's file: MLPerf mllog; Megatron-LM; results of serving benchmarks.",
         (
             "path/to/run.log -o run.csv",
             "path/to/launch.sh --cluster dgx-h100 --devices 512 -o scenario.yaml",
             "path/to/result_0.txt --precision fp8 --devices 64",
+            "path/to/bench.json --cluster h100 --tp 2 --precision fp8 -o served.csv",
+        ),
+    ),
+    "export traffic": Command(
+        "export",
+        "Write traffic as a trace that load generators replay, or as a generator fitted to it.",
+        (
+            "--trace requests.csv -o generator.yaml",
+            "--generator azure_conversation.yaml --requests 5000 --scale-rate 2 -o load.jsonl",
+            "--rate 4 --gap-variation 3 --input-tokens 2000 --output-tokens 300 --spread 0.8 -o load.jsonl",
         ),
     ),
     "calibrate": Command(
@@ -102,7 +112,10 @@ COMMANDS = {
     ),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
-GROUPS = {"search": "Search: the best plans for a question. `gambrel search train --help`."}
+GROUPS = {
+    "search": "Search: the best plans for a question. `gambrel search train --help`.",
+    "export": "Export: files that other tools read. `gambrel export traffic --help`.",
+}
 WORDS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
 EPILOG = "Start with: gambrel demo"
 

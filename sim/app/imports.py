@@ -1,4 +1,4 @@
-"""`import`: a training run out of a user's file; what was understood, assumed and ignored; a scenario or a row of a table."""
+"""`import`: a run out of a user's file; what was understood, assumed and ignored; a scenario or a row of a table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ SCENARIOS, TABLES = (".yaml", ".yml"), (".csv",)
 
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A result of mllog; a script, list, log or YAML of Megatron.")
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A result of mllog or of a serving benchmark; a script, list, log or YAML of Megatron."
+    ),
 ]
 Kind = Annotated[
     str | None, typer.Option("--kind", metavar="NAME", help="megatron | mllog (if not given: recognised).")
@@ -36,6 +39,10 @@ Devices = Annotated[int | None, typer.Option("--devices", metavar="N", min=1, he
 Precision = Annotated[
     str | None, typer.Option("--precision", metavar="NAME", help="Format of products, if the file says none.")
 ]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", metavar="NAME", help="Of a serving benchmark that does not name it.")
+]
+Degree = Annotated[int | None, typer.Option(metavar="N", min=1, help="Of a serving benchmark that does not say it.")]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="OUT", help="FILE.yaml: a scenario; FILE.csv: a row for `validate`."),
@@ -51,14 +58,27 @@ def import_(
     cluster: Place = None,
     devices: Devices = None,
     precision: Precision = None,
+    engine: EngineName = None,
+    tp: Degree = None,
+    pp: Degree = None,
+    ep: Degree = None,
+    attention_dp: Degree = None,
     output: Output = None,
 ) -> None:
     """Read a user's file."""
-    from ..catalog.imports import read_run
+    from ..catalog import serving_results
+    from ..catalog.imports import read_run, text_of
 
     library = call.library()
     if output is not None and output.suffix not in (*SCENARIOS, *TABLES):
         raise InputError(f"-o {output}: end the name in .yaml (a scenario) or .csv (a row of a table).")
+    degrees = {"tp": tp, "pp": pp, "ep": ep, "attention_dp": attention_dp}
+    if kind is None and serving_results.kind_of(text_of(file)) is not None:
+        from .imports_serving import served
+
+        served(call, file, {"cluster": cluster, "engine": engine, "precision": precision}, degrees, output)
+        return
+    _none_of({"engine": engine, **degrees}, file)
     run = read_run(file, library, kind, model)
     place = None if cluster is None else library.cluster(cluster)
     if place is not None:
@@ -67,10 +87,17 @@ def import_(
     where = run.device if place is None else place.id
     paths = []
     if output is not None:
-        written = files_of(run, output, where)
-        write_files(output.parent, written)
+        write_files(output.parent, written := files_of(run, output, where))
         paths = [str(output.parent / name) for name in written]
     emit(call, document_of(run, paths), screen(run, paths, where), _all_files(run, call.out, where) if call.out else {})
+
+
+def _none_of(flags: dict[str, Any], file: Path) -> None:
+    """Raises InputError for a flag of serving benchmarks beside a training run."""
+    for name, value in flags.items():
+        if value is not None:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag}: {file} is a training run, whose file says it. Leave --{flag} out.")
 
 
 def files_of(run: Imported, output: Path, cluster: str) -> dict[str, str | bytes]:
@@ -126,9 +153,9 @@ def screen(run: Imported, written: list[str], cluster: str) -> RenderableType:
     parts: list[RenderableType] = [Text(_verdict(run), style="bold")]
     if run.measured_as:
         parts.append(Text(f"measured: {run.measured_as}"))
-    parts += _table("understood", run.understood, "becomes") + _table("assumed", run.assumed, "because")
+    parts += listed("understood", run.understood, "becomes") + listed("assumed", run.assumed, "because")
     slow = tuple(note for note in run.ignored if "not used" not in note.meaning)
-    parts += _table("ignored", slow, "")
+    parts += listed("ignored", slow, "")
     rest = [note.name for note in run.ignored if note not in slow]
     parts += [Text(f"\nnot used: {', '.join(rest)}", style="dim")] if rest else []
     parts += [Text(f"\nwritten: {', '.join(written)}")] if written else []
@@ -145,7 +172,7 @@ def _verdict(run: Imported) -> str:
     return f"{run.name}: {run.model.name}{on}, {words(run.plan)}, {run.seq_len:,} tokens a sequence{step}."
 
 
-def _table(title: str, notes: tuple[Note, ...], heading: str) -> list[RenderableType]:
+def listed(title: str, notes: tuple[Note, ...], heading: str) -> list[RenderableType]:
     from rich.text import Text
 
     from ..report.tables import columns

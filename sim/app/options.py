@@ -24,7 +24,7 @@ from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traf
 from ..errors import InputError
 from ..units import UNITS, split_unit
 
-Verb = Literal["fit", "train", "serve", "trace"]
+Verb = Literal["fit", "train", "serve", "trace", "traffic"]
 KeyPath = tuple[str | int, ...]
 
 _GROUP: KeyPath = ("groups", 0)
@@ -95,6 +95,9 @@ def _without_unit(text: str, dimension: str) -> tuple[str, float]:
 def options(verb: Verb) -> tuple[Option, ...]:
     """The flags of a verb, in the order in which help lists them."""
     found: dict[str, Option] = {}
+    if verb == "traffic":
+        _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
+        return tuple(found.values())
     training, serving = verb != "serve", verb != "train"
     hidden = (_NEITHER if serving else _NEITHER | _REPLICAS) - ({"role"} if training and serving else set())
     if verb == "fit":
@@ -188,7 +191,9 @@ def scenario_from(
     values: flag name -> what stood on the command line. Raises InputError that names the flag, its value and a remedy.
     """
     known = {option.name: option for option in options(verb)}
-    data = _start(values.get("role", "serve" if verb == "serve" else "train"), file)
+    data = _start(values.get("role", "serve" if verb in ("serve", "traffic") else "train"), file)
+    if verb == "traffic" and file is None:  # what is served where does not matter
+        data["groups"][0] |= {"model": "any", "cluster": "any"}
     for name, value in values.items():
         option = known[name]
         if option.path[:2] == _GROUP and len(data["groups"]) > 1:

@@ -40,14 +40,14 @@ def train(
 ) -> None:
     """Rank training plans."""
     from ..report.launch import launch
-    from ..studies.search import search
+    from ..studies.search import SHOWN, search
 
     asked = scenario_from("train", _path(call, scenario), flags, call.seed, changes or ())
     question = question_of(call, asked, schedules)
     if emitted is not None:
         launch(emitted, question.model, question.base, question.seq_len)  # refuse a wrong name before the work
     with Progress() as progress:
-        found = search(question, progress)
+        found = search(question, progress, keep=max(top, SHOWN))
     text = None if emitted is None else launch(emitted, question.model, found.best, question.seq_len)
     document = document_of(found, top, text)
     files = {} if text is None else {f"launch.{emitted}.txt": text + "\n"}
@@ -94,6 +94,7 @@ def document_of(found: Found, top: int, text: str | None) -> dict[str, Any]:
         "schema": "gambrel.search/1",
         "legal": found.legal,
         "pruned_by_memory": found.pruned,
+        "beaten_by_bound": found.beaten,
         "priced": len(found.rows),
         "ranking": [row(*each) for each in ranking(found, places)],
         "front": [row(*each) for each in ranking(found, found.front.tolist())],
@@ -116,11 +117,13 @@ def screen(found: Found, asked: Scenario, top: int, text: str | None) -> Rendera
     question, best = found.question, found.best
     priced = price(question.model, [best], question.target, question.seq_len)
     name = f"{question.model.name} on {question.devices:,} x {question.target.chip.name}"
-    verdict = f"{name}: {words(best)} is the fastest of {len(found.rows):,} plans that fit, {shown(found.step_s[0], 's')} a step."
+    fit = found.legal - found.pruned
+    verdict = f"{name}: {words(best)} is the fastest of {fit:,} plans that fit, {shown(found.step_s[0], 's')} a step."
     parts: list[RenderableType] = [
         Text(verdict, style="bold"),
         Text(
-            f"{found.legal:,} legal plans, {found.pruned:,} left out because they do not fit. {binds(found, priced)}.\n"
+            f"{found.legal:,} legal plans, {found.pruned:,} left out because they do not fit, {found.beaten:,} because even without "
+            f"a bubble they would not matter. {binds(found, priced)}.\n"
         ),
     ]
     parts.append(_plans(found, list(range(min(top, len(found.rows))))))

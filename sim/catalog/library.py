@@ -157,6 +157,8 @@ class Library:
                 if name is None or key not in known:
                     continue
                 found = self._get(Calibration, "calibration", key)
+                if subject == chip.family:
+                    found = found.with_(residuals=_of_another_generation(found))
                 merged = found if merged is None else _over(merged, found, own=subject == chip.id)
         if merged is None:
             raise InputError(
@@ -165,6 +167,9 @@ class Library:
         return merged
 
 
+# a generation left out of a fit of three: four fifths of its rows then lie inside. Were all spread between generations, Student's
+# t of two degrees of freedom would ask for 1.7, were none 1
+FEW_GENERATIONS = 1.5
 _LISTED_BY = {"chip": "devices", "model": "models", "cluster": "clusters"}
 
 
@@ -174,6 +179,15 @@ def _remedy(kind: str, name: str, known: Iterable[str]) -> str:
     return did_you_mean(normal(name), known) or (
         f"`gambrel {listed}` lists them." if listed else f"See {FOLDERS[kind]}/."
     )
+
+
+def _of_another_generation(shared: Calibration) -> dict[str, dict[str, float]]:
+    """Residuals of a family's file for a chip of a generation without rows: those that a fit of generations told (groups with
+    priors) are of two or three generations, and the next one differs by more than these do among themselves."""
+    return {
+        key: {name: FEW_GENERATIONS * value for name, value in values.items()} if key in shared.priors else dict(values)
+        for key, values in shared.residuals.items()
+    }
 
 
 def _over(under: Calibration, over: Calibration, own: bool) -> Calibration:

@@ -25,16 +25,26 @@ class TokenBudget(Record):
 
 
 class Traffic(Record):
-    """Serving demand: a trace file, or an open (rate) or closed (concurrency) loop of nominal lengths."""
+    """Serving demand: a trace file, a generator, or an open (rate) or closed (concurrency) loop of nominal lengths."""
 
     kind: Literal["traffic"] = "traffic"
     trace: Text | None = None
+    generator: Text | None = Field(
+        None, description="YAML file of a generator, as `gambrel export traffic` fits it to a trace"
+    )
     rate_requests_per_s: Positive | None = None
     concurrency: Count | None = None
     requests: Count | None = None
     input_tokens: Count | None = None
     output_tokens: Count | None = None
     spread: NotNegative = Field(0.0, le=1.0, description="lengths are uniform in (1 - spread, 1) of the nominal ones")
+    gap_variation: Positive = Field(
+        1.0, description="of an open loop: standard deviation of the gaps between arrivals over their mean; 1 = Poisson"
+    )
+    turns: Count = Field(
+        1, description="requests of a conversation: each prompt repeats all that was said and adds input_tokens"
+    )
+    think_s: NotNegative = Field(0.0, description="from an answer to the next turn of its conversation")
     scale_rate: Positive = 1.0
     scale_length: Positive = 1.0
     models: tuple[Text, ...] = Field(

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..seeds import generator
+from .generators import Generator, drawn, read_generator
 from .scenarios import Traffic
 from .traces import Columns, read_columns
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 TokenArray = NDArray[np.int32]
+
+BLOCK_TOKENS = 16  # of a prefix block of drawn conversations
+GENERATED = 1000  # requests that are drawn where nothing says how many
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Requests:
     are equal prefixes. sessions: [n], equal numbers belong to one conversation. concurrency: closed loop with so many
     clients, each of which sends its next request when its last one is done (then all arrive at 0). dropped: rows of a trace
     that were left out because no token went in or came out. models: [n], which of several models each asks for (None: all
-    the first). name: for reports.
+    the first). follows: [n], the turn before in the same conversation, -1 for a first turn; a later turn arrives think_s
+    after that one's answer, whatever its arrival_s. name: for reports.
     """
 
     name: str
@@ -43,6 +48,8 @@ class Requests:
     concurrency: int | None = None
     dropped: int = 0
     models: IntArray | None = None
+    follows: IntArray | None = None
+    think_s: float = 0.0
 
     def __post_init__(self) -> None:
         for value in vars(self).values():
@@ -92,11 +99,71 @@ def _picked(columns: Columns, order: IntArray) -> tuple[IntArray | None, IntArra
 
 def poisson(rate: float, n: int, input: int, output: int, spread: float = 0.0, seed: int = 0) -> Requests:
     """n requests of a Poisson process of `rate` requests a second, lengths uniform in (1 - spread, 1) of the nominal ones."""
-    if not rate > 0 or not np.isfinite(rate):
-        raise InputError(f"rate = {rate!r} requests/s must be a positive number. Give a larger one.")
     lengths = _lengths(n, input, output, spread, seed)
-    gaps_s = generator(seed, "traffic", "arrivals").exponential(1.0 / rate, n)
-    return Requests(f"poisson-{rate:g}-per-s", np.cumsum(gaps_s), *lengths)
+    return Requests(f"poisson-{rate:g}-per-s", np.cumsum(_gaps_s(rate, n, 1.0, seed)), *lengths)
+
+
+def bursty(rate: float, n: int, variation: float, lengths: tuple[int, int, float], seed: int = 0) -> Requests:
+    """n requests whose gaps are gamma distributed: `variation` is their standard deviation over their mean (1: Poisson).
+
+    lengths: input tokens, output tokens, spread, as of `poisson`.
+    """
+    gaps_s = _gaps_s(rate, n, variation, seed)
+    return Requests(f"gamma-{rate:g}-per-s", np.cumsum(gaps_s), *_lengths(n, *lengths, seed))
+
+
+def _gaps_s(rate: float, n: int, variation: float, seed: int) -> FloatArray:
+    for name, value in (("rate", rate), ("gap_variation", variation)):
+        if not value > 0 or not np.isfinite(value):
+            raise InputError(f"{name} = {value!r} must be a positive number. Give a larger one.")
+    stream = generator(seed, "traffic", "arrivals")
+    if variation == 1.0:
+        return stream.exponential(1.0 / rate, n)
+    shape = variation**-2.0
+    return stream.gamma(shape, 1.0 / (rate * shape), n)
+
+
+def conversations(requests: Requests, turns: int, think_s: float) -> Requests:
+    """The requests as turns of conversations, `turns` each: a prompt is all that was said before plus its own tokens.
+
+    An open loop's conversations begin where the requests of every `turns`-th one arrived; a turn comes `think_s` after the
+    answer before it. Prefix blocks of 16 tokens say what a turn shares with the one before it. n is cut to whole conversations.
+    """
+    n = len(requests) // turns * turns
+    if n == 0:
+        raise InputError(f"turns = {turns}, but there are {len(requests)} requests. Give at least one conversation's.")
+    own, made = (
+        tokens[:n].reshape(-1, turns).astype(np.int64) for tokens in (requests.input_tokens, requests.output_tokens)
+    )
+    before = np.cumsum(own + made, axis=1) - made - own
+    given = before + own
+    if given.max() >= 2**31:
+        raise InputError(f"turns = {turns}: a conversation reaches {given.max()} tokens. Give fewer or shorter turns.")
+    places = np.arange(n).reshape(-1, turns)
+    follows = np.where(np.arange(turns) > 0, places - 1, -1)
+    counts = (given // BLOCK_TOKENS).ravel()
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    conversation = np.repeat(np.arange(n) // turns, counts)
+    block = np.arange(starts[-1]) - np.repeat(starts[:-1], counts)
+    arrival_s = np.repeat(requests.arrival_s[:n:turns], turns)
+    return replace(
+        requests,
+        name=f"{requests.name}-{turns}-turns",
+        arrival_s=arrival_s,
+        input_tokens=given.ravel().astype(np.int32),
+        output_tokens=made.ravel().astype(np.int32),
+        blocks=conversation * (int(block.max(initial=0)) + 1) + block,
+        block_starts=starts,
+        block_tokens=BLOCK_TOKENS,
+        sessions=np.arange(n) // turns,
+        follows=follows.ravel(),
+        think_s=think_s,
+    )
+
+
+def generated(kind: Generator, n: int, name: str, seed: int = 0) -> Requests:
+    """n requests of a generator that was fitted to a trace."""
+    return Requests(name, *drawn(kind, n, seed))
 
 
 def closed_loop(concurrency: int, n: int, input: int, output: int, spread: float = 0.0, seed: int = 0) -> Requests:
@@ -138,31 +205,56 @@ def scaled(requests: Requests, rate: float = 1.0, length: float = 1.0) -> Reques
 def requests(traffic: Traffic, seed: int, folders: Sequence[Path] = ()) -> Requests:
     """The requests that a scenario asks for; a relative trace is looked up here, then in `folders`.
 
-    Raises InputError unless exactly one of trace, rate and concurrency is given, with lengths for the latter two.
+    Raises InputError unless exactly one of trace, generator, rate and concurrency is given, with lengths for the latter two.
     """
-    return _with_models(_requests(traffic, seed, folders), traffic.shares(), seed)
-
-
-def _requests(traffic: Traffic, seed: int, folders: Sequence[Path]) -> Requests:
-    given = {"trace": traffic.trace, "rate": traffic.rate_requests_per_s, "concurrency": traffic.concurrency}
+    given = {
+        "trace": traffic.trace,
+        "generator": traffic.generator,
+        "rate": traffic.rate_requests_per_s,
+        "concurrency": traffic.concurrency,
+    }
     chosen = [name for name, value in given.items() if value is not None]
     if len(chosen) != 1:
         raise InputError(
-            f"demand: {' and '.join(chosen) or 'nothing'} is given. Give exactly one of trace, rate and concurrency."
+            f"demand: {' and '.join(chosen) or 'nothing'} is given. Give exactly one of {', '.join(given)}."
         )
+    _check_shape(traffic, chosen[0])
+    found = scaled(_asked(traffic, seed, folders), traffic.scale_rate, traffic.scale_length)
+    found = _with_models(found, traffic.shares(), seed)
+    return found if traffic.turns == 1 else conversations(found, traffic.turns, traffic.think_s)
+
+
+def _check_shape(traffic: Traffic, chosen: str) -> None:
+    """Raises InputError for what the chosen kind of demand cannot take."""
+    takes_lengths = chosen in ("rate", "concurrency")
+    if takes_lengths:
+        missing = [name for name in ("input_tokens", "output_tokens") if getattr(traffic, name) is None]
+        if missing:
+            raise InputError(f"demand.{missing[0]} is missing. Add it, or give a trace.")
+    if traffic.gap_variation != 1.0 and chosen != "rate":
+        raise InputError(
+            f"demand.gap_variation = {traffic.gap_variation:g} with a {chosen}: it shapes the arrivals of a rate. Drop it."
+        )
+    if traffic.turns > 1 and not takes_lengths:
+        raise InputError(
+            f"demand.turns = {traffic.turns} with a {chosen}: turns are drawn for a rate or concurrency. Drop it."
+        )
+
+
+def _asked(traffic: Traffic, seed: int, folders: Sequence[Path]) -> Requests:
     if traffic.trace is not None:
-        whole = read_trace(_found(traffic.trace, folders))
-        return scaled(_first(whole, traffic.requests), traffic.scale_rate, traffic.scale_length)
-    if traffic.input_tokens is None or traffic.output_tokens is None:
-        missing = "input_tokens" if traffic.input_tokens is None else "output_tokens"
-        raise InputError(f"demand.{missing} is missing. Add it, or give a trace.")
-    shape = (traffic.input_tokens, traffic.output_tokens, traffic.spread, seed)
+        return _first(read_trace(_found(traffic.trace, folders)), traffic.requests)
+    if traffic.generator is not None:
+        path = _found(traffic.generator, folders)
+        return generated(read_generator(path), traffic.requests or GENERATED, path.stem, seed)
+    lengths = (traffic.input_tokens or 1, traffic.output_tokens or 1, traffic.spread)
     if traffic.rate_requests_per_s is not None:
-        drawn = poisson(traffic.rate_requests_per_s, traffic.requests or 1000, *shape)
-    else:
-        clients = traffic.concurrency or 1
-        drawn = closed_loop(clients, traffic.requests or 10 * clients, *shape)
-    return scaled(drawn, traffic.scale_rate, traffic.scale_length)
+        n = traffic.requests or GENERATED
+        if traffic.gap_variation != 1.0:
+            return bursty(traffic.rate_requests_per_s, n, traffic.gap_variation, lengths, seed)
+        return poisson(traffic.rate_requests_per_s, n, *lengths, seed)
+    clients = traffic.concurrency or 1
+    return closed_loop(clients, traffic.requests or 10 * clients, *lengths, seed)
 
 
 def _with_models(drawn: Requests, shares: dict[str, float], seed: int) -> Requests:
@@ -179,7 +271,7 @@ def _found(trace: str, folders: Sequence[Path]) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    raise InputError(f"demand.trace = {trace!r}: no such file. Give the path of a trace.")
+    raise InputError(f"demand: {trace!r}: no such file. Give the path of a trace or generator.")
 
 
 def _first(whole: Requests, n: int | None) -> Requests:

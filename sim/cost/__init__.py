@@ -1,7 +1,7 @@
 """Kernels x Machine -> seconds, joules, intervals. Knows no model, no file, no family name."""
 
 from .core import clock, joules, kernel_s, seconds, seconds_of, seconds_of_rows
-from .intervals import basis, interval, size_classes
+from .intervals import basis, beyond, interval, size_classes, sizes
 from .machine import BASES, SIZES, Machine, machine
 from .power import held_j
 
@@ -10,6 +10,7 @@ __all__ = [
     "SIZES",
     "Machine",
     "basis",
+    "beyond",
     "clock",
     "held_j",
     "interval",
@@ -20,4 +21,5 @@ __all__ = [
     "seconds_of",
     "seconds_of_rows",
     "size_classes",
+    "sizes",
 ]

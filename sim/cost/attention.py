@@ -6,7 +6,7 @@ import math
 
 from ..jit import inline
 from .machine import ARRAY, CLOCK_HZ, EXP_RATE, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, Row
-from .matmul import Elements, joined, missed
+from .matmul import Elements, _whole_waves, joined, missed
 
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, NORM, NARROW = range(5)  # of prefill and of decode
 TILE, ITEM, TAIL, HEAD_EXPONENT, EXP, EXP_EFFICIENCY, TOKEN, STORE, ROTATE = range(5, 14)
@@ -15,6 +15,7 @@ DECODE_ITEM, ITEM_SIZE, HEAD, SEQUENCE, SPLIT, QUANTUM, CACHE_SHARE, UNIT_BYTES 
 ALONE_ITEM, ALONE_VALUES, DECODE_EXP, DECODE_EXP_EFFICIENCY, PACK, MOST_HEADS, SPLIT_HEADS = range(13, 20)
 FEWEST_HEADS, REGROUP, PART, REACH = range(20, 24)
 ALONE_LAUNCH, PLAIN_SIZE, PLAIN_LAUNCH, PLAIN_SHARE, PLAIN_PARTS, PLAIN_SEQUENCE, PLAIN_BATCH, FRONT = range(24, 32)
+PART_WAVES, PART_TOKENS, PART_ROOT, ALONE_BELOW, RAMP, WIDE, ALONE_SPLIT = range(32, 39)
 LINEAR_LAUNCH, LINEAR_EFFICIENCY, LINEAR_MEMORY, LINEAR_NORM, CHUNK, CHUNK_CLOCKS = range(6)
 
 
@@ -82,6 +83,24 @@ def prefill_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
 
 
 @inline
+def _parts(kv: float, waves: float, most: float, p: Row) -> float:
+    """Parts, not whole, into which the stack's rule splits the KV range of items that fill `waves`, at most as many as pay."""
+    parts = kv / p[PART_TOKENS]
+    if p[PART_ROOT] > 0.0:
+        parts = min(parts, math.sqrt(p[PART_ROOT] * parts))
+    return max(1.0, min(parts, p[PART_WAVES] / waves, most))
+
+
+@inline
+def _paid(waves: float, parts: float, p: Row) -> float:
+    """Waves of parts that are paid: at least one, what idles in the last one (of whole items, the less the more parts), and
+    more than one as soon as items contend."""
+    idle = _whole_waves(waves, p[QUANTUM]) - max(1.0, waves)
+    waves = waves * parts + idle
+    return joined(1.0, waves, p[RAMP]) if p[RAMP] > 0.0 else max(1.0, waves)
+
+
+@inline
 def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> float:
     """Time of attention of one new token a sequence [s]. d: batch, kv, heads, kv_heads, score_dim, value_dim, kv_values.
     A work item is a KV head of a sequence; items are split along KV while units idle."""
@@ -97,7 +116,9 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
     width = d[4] + d[5]
     if mechanism == 1:
         width = _padded(d[4], chip[ARRAY]) + _padded(d[5], chip[ARRAY])
-    if (group > p[MOST_HEADS] or group < p[FEWEST_HEADS]) and d[6] > d[4]:  # latent kernels pack any number
+    few = max(1.0, math.floor(kv / p[PART_TOKENS])) * items < p[ALONE_BELOW] * units
+    alone = (group > p[MOST_HEADS] or group < p[FEWEST_HEADS] or few) and d[6] > d[4]  # latent kernels pack any number
+    if alone:
         items = batch * heads
         before += p[ALONE_LAUNCH]
         each = kv * d[6] / (p[ALONE_VALUES] * clock)
@@ -106,21 +127,28 @@ def decode_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> flo
         packed = math.ceil(group / p[PACK]) * p[PACK]
         efficiency = p[EFFICIENCY] * (p[PLAIN_SHARE] if plain else 1.0)
         arithmetic = 2.0 * packed * width * kv * units / (inside[2] * efficiency)
+        if d[4] > 128.0:
+            arithmetic *= (d[4] / 128.0) ** p[WIDE]
         arithmetic += packed * kv * units / _exp_rate(p[DECODE_EXP], p[DECODE_EXP_EFFICIENCY], chip)
         loads = inside[1] * kv * d[6] / (p[UNIT_BYTES] * clock)
         each = math.sqrt(arithmetic * arithmetic + loads * loads)
         item = (p[DECODE_ITEM] + (p[ITEM_SIZE] + p[HEAD] * group) * d[4] / 128.0) / clock
-    waves = items / units
-    waves = max(1.0, waves + p[QUANTUM] * (math.ceil(waves) - waves))
-    compute = waves * (each + item)
-    if items < 2.0 * units and group >= p[SPLIT_HEADS]:
+    ruled = p[PART_WAVES] > 0.0 and not alone and not plain
+    parts, merge = 1.0, 0.0
+    if ruled and group >= p[SPLIT_HEADS]:
+        pays = math.sqrt(p[PART_WAVES] * each * clock / p[PART]) if p[PART] > 0.0 else math.inf
+        parts = _parts(kv, items / units, pays, p)
+        merge = min(1.0, parts - 1.0) * (p[SPLIT] + p[PART] * parts)
+    compute = _paid(items / units, parts, p) * (each / parts + item) + merge / clock
+    if not ruled and items < 2.0 * units and group >= p[SPLIT_HEADS]:
         most = p[PLAIN_PARTS] if plain else math.inf
+        merge = p[SPLIT] + (p[ALONE_SPLIT] if alone else 0.0)
         enough = each * clock / p[PART] if p[PART] > 0.0 else math.inf
         for count in (1.0, 2.0, 4.0):
             # the whole s that makes count each/s + s part least: the last with s (s - 1) <= count each/part
             split = math.floor(min(count * units / items, 0.5 + math.sqrt(0.25 + count * enough), most))
             if split >= 2.0:
-                compute = min(compute, count * (each / split + item) + (p[SPLIT] + p[PART] * split) / clock)
+                compute = min(compute, count * (each / split + item) + (merge + p[PART] * split) / clock)
     share = missed(held, p[CACHE_SHARE] * chip[SRAM_BYTES])
     rate = chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY] * min(1.0, max(items / units, 1.0) / p[REACH])
     memory = held * max(share / rate, 1.0 / chip[SRAM_RATE])

@@ -12,11 +12,11 @@ from ..jit import inline, jit
 from ..lowering.kernels import DTYPE_IDS, DTYPE_NAMES, ELEMENT_BYTES, Kernels
 from ..lowering.kinds import KIND_IDS, KINDS
 from .attention import DECODE_QUERY, NARROW, decode_s, linear_s, prefill_s
-from .collectives import collective_s
+from .collectives import READY, collective_s, ready
 from .experts import experts_s
-from .machine import IDLE_W, Machine, Row
+from .machine import CLOCK_HZ, IDLE_W, Machine
 from .matmul import matmul_s
-from .memory import gather_s, memory_s, optimizer_s
+from .memory import gather_constants, gathers_s, memory_s, optimizer_s
 from .power import at_clock, clock_share, draw_w
 
 FloatArray = NDArray[np.float64]
@@ -28,17 +28,8 @@ LINEAR, MOE, MEMORY, GATHER, OPTIMIZER = (
     KIND_IDS[name] for name in ("linear_attention", "moe", "memory", "gather", "optimizer")
 )
 ALL_REDUCE = KIND_IDS["all_reduce"]
+BLOCK = 256  # gathers that are priced together
 ACCUMULATED_BYTES = 2.0  # results leave a product in bf16, whatever it multiplied
-
-
-@inline
-def _light_s(kind: int, d: Row, p: Row, chip: Row) -> float:
-    """Kernels that only move bytes: their formulas are short enough to stand in the loop itself."""
-    if kind == MEMORY:
-        return memory_s(d, p, chip)
-    if kind == GATHER:
-        return gather_s(d, p, chip)
-    return optimizer_s(d, p, chip)
 
 
 @inline
@@ -70,10 +61,18 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
     May be called from compiled code of other rooms."""
     p = machine.parameters[kind, dtype, stored]
     chip = machine.chip_values
-    if MEMORY <= kind <= OPTIMIZER:
-        return _light_s(kind, d, p, chip)
+    if kind == MEMORY:
+        return memory_s(d, p, chip)
+    if kind == GATHER:
+        out = np.empty(1)
+        gathers_s(d.reshape(1, d.size), np.zeros(1, np.intp), gather_constants(p, chip), np.empty((2, 1)), out)
+        return float(out[0])
+    if kind == OPTIMIZER:
+        return optimizer_s(d, p, chip)
     if kind >= ALL_REDUCE:
-        return collective_s((kind - ALL_REDUCE, ELEMENT_BYTES[dtype]), d, p, machine.levels, chip)
+        prepared = np.empty(READY)
+        ready(p, chip[CLOCK_HZ], prepared)
+        return collective_s((kind - ALL_REDUCE, ELEMENT_BYTES[dtype]), d, prepared, machine.levels)
     active = ELEMENT_BYTES[dtype]
     inside = (active, ELEMENT_BYTES[stored], machine.rates[dtype], max(active, ACCUMULATED_BYTES))
     if kind == GEMM:
@@ -86,17 +85,53 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
     return _attention_s(kind, d, (*inside, machine.rates[stored]), (p, other), (chip, machine.mechanism))
 
 
+@inline
+def _gathers(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine, out: FloatArray) -> None:
+    """Times of the gathers among the rows, BLOCK at a time; those of a block are of one format."""
+    at, room, found = np.empty(BLOCK, np.intp), np.empty((2, BLOCK)), 0
+    for i in range(kind.size):
+        if kind[i] != GATHER:
+            continue
+        if found == BLOCK or (found > 0 and (dtype[i] != dtype[at[0]] or stored[i] != stored[at[0]])):
+            p = machine.parameters[GATHER, dtype[at[0]], stored[at[0]]]
+            gathers_s(dims, at[:found], gather_constants(p, machine.chip_values), room, out)
+            found = 0
+        at[found] = i
+        found += 1
+    if found > 0:
+        p = machine.parameters[GATHER, dtype[at[0]], stored[at[0]]]
+        gathers_s(dims, at[:found], gather_constants(p, machine.chip_values), room, out)
+
+
+@inline
+def _collectives(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine, out: FloatArray) -> None:
+    """Times of the collectives among the rows; what those of a kind and format have in common is worked out once."""
+    last, prepared = (-1, -1, -1), np.empty(READY)
+    for i in range(kind.size):
+        if kind[i] >= ALL_REDUCE:
+            key = (int(kind[i]), int(dtype[i]), int(stored[i]))
+            if key != last:
+                ready(machine.parameters[key], machine.chip_values[CLOCK_HZ], prepared)
+                last = key
+            which = (kind[i] - ALL_REDUCE, ELEMENT_BYTES[dtype[i]])
+            out[i] = collective_s(which, dims[i], prepared, machine.levels)
+
+
 @jit
 def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine) -> FloatArray:
     """Time of each row [s], float64[n]; the compiled entry behind `seconds`."""
     out = np.empty(kind.size)
     parameters, chip, rates = machine.parameters, machine.chip_values, machine.rates
+    gathers, collectives = 0, 0
     for i in range(kind.size):
-        if MEMORY <= kind[i] <= OPTIMIZER:  # not through kernel_s: handing a machine over costs ten times the formula
-            out[i] = _light_s(kind[i], dims[i], parameters[kind[i], dtype[i], stored[i]], chip)
+        if kind[i] == GATHER:
+            gathers += 1
+        elif kind[i] == MEMORY:  # not through kernel_s: handing a machine over costs ten times the formula
+            out[i] = memory_s(dims[i], parameters[MEMORY, dtype[i], stored[i]], chip)
+        elif kind[i] == OPTIMIZER:
+            out[i] = optimizer_s(dims[i], parameters[OPTIMIZER, dtype[i], stored[i]], chip)
         elif kind[i] >= ALL_REDUCE:
-            p = parameters[kind[i], dtype[i], stored[i]]
-            out[i] = collective_s((kind[i] - ALL_REDUCE, ELEMENT_BYTES[dtype[i]]), dims[i], p, machine.levels, chip)
+            collectives += 1
         elif PREFILL <= kind[i] <= DECODE:
             active = ELEMENT_BYTES[dtype[i]]
             inside = (
@@ -110,6 +145,10 @@ def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machin
             out[i] = _attention_s(kind[i], dims[i], inside, pair, (chip, machine.mechanism))
         else:
             out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
+    if gathers > 0:
+        _gathers(kind, dtype, stored, dims, machine, out)
+    if collectives > 0:
+        _collectives(kind, dtype, stored, dims, machine, out)
     return out
 
 

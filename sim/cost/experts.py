@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..jit import inline
-from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_RATE, UNITS, FloatArray, Row
+from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, FloatArray, Row
+from .matmul import joined, missed
 
 (
     LAUNCH,
@@ -28,14 +29,18 @@ from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_RATE, UNITS, FloatArray,
     FALLBACK_RATE,
     FALLBACK_LAUNCH,
     FALLBACK_BYTES,
-) = range(17)
+    STEP,
+    CACHE_SHARE,
+) = range(19)
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 QUANTILES = 12
-HEIGHTS = np.array([8.0, 16.0, 32.0, 64.0, 128.0, 256.0])
+HEIGHTS = np.array([8.0, 16.0, 32.0, 64.0, 128.0])
 TILE_WIDTH = 128.0
 FEW_PAIRS = 256.0  # pairs that one block sorts beside the first product
-SPREAD = 0.58  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
+SPREAD = 0.7  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
+UNSEEN = 0.2  # experts that would lie above the most popular one that a draw of all experts is likely to hold
+CAPPED_ROUNDS = 4  # rounds in which rows beyond one a token go to the other experts
 FLAT_RANGE = 200.0  # largest over smallest popularity when there are fewer pairs than experts
 
 
@@ -51,14 +56,31 @@ class Loads(NamedTuple):
 @inline
 def popularity_range(pairs: float, experts: float, tokens: float) -> float:
     """Largest over smallest popularity of an expert: 0.8 of the tokens; where there are fewer pairs than experts, FLAT_RANGE,
-    and between one and two pairs an expert, from that to this."""
+    and between one and four pairs an expert, from that to this."""
     wide = max(0.8 * tokens, 1.001)
-    part = min(max(math.log2(pairs / experts), 0.0), 1.0)
+    part = min(max(0.5 * math.log2(pairs / experts), 0.0), 1.0)
     return float(math.exp((1.0 - part) * math.log(max(FLAT_RANGE, wide)) + part * math.log(wide)))
 
 
 @inline
 def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
+    """`power_law_at`, and no less of anything than where there are as many pairs as experts: from there on the range of
+    popularities gets narrower, which alone would make the busiest rank quicker."""
+    heavy, single, rows = power_law_at(pairs, d, loads)
+    everywhere = max(d[3], 1.0) / (d[7] if d[7] > 0.0 else 1.0)
+    if pairs > everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE:
+        before = np.empty(QUANTILES)
+        least = power_law_at(everywhere, d, before)
+        touched = max(heavy + single, least[0] + least[1])
+        heavy, rows = max(heavy, least[0]), max(rows, least[2])
+        single = touched - heavy
+        for i in range(QUANTILES):
+            loads[i] = max(loads[i], before[i])
+    return heavy, single, rows
+
+
+@inline
+def power_law_at(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
     """heavy, single, rows of the busiest rank. Popularity x of density x^-skew in 1..span; the load of an expert is its
     share of all pairs, rounded: what lies below half a row goes row by row to experts without any. A group of experts is
     the busiest of 1/share if its experts come from high quantiles u^(1/g), g = (1/share)^(1/(1 + SPREAD sqrt(n - 1)))."""
@@ -68,8 +90,17 @@ def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, fl
     span = popularity_range(pairs, everywhere, tokens)
     e = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
     f = e + 1.0 if abs(e + 1.0) > 1e-6 else 1e-6
-    top, top_mass = span**e - 1.0, span**f - 1.0
-    scale = pairs / everywhere * (top / e) / (top_mass / f)  # rows for each unit of popularity
+    top = span**e - 1.0
+    seen = 1.0 - UNSEEN / everywhere if everywhere > 1.0 else 1.0
+    largest = (top * seen + 1.0) ** (1.0 / e)
+    part = e / (f * top)  # mean popularity of those below x, times their share: part (x^f - 1)
+    scale = pairs / (everywhere * part * (largest**f - 1.0))  # rows for each unit of popularity
+    for _ in range(CAPPED_ROUNDS):
+        full = max(tokens / scale, 1.0)  # popularity from which an expert gets a row of every token
+        if full >= largest:
+            break
+        rest = pairs - everywhere * tokens * (seen - (full**e - 1.0) / top)
+        scale = max(scale, rest / (everywhere * part * max(full**f - 1.0, 1e-9)))
     half = min(max(0.5 / scale, 1.0), span)
     most = min(max(1.5 / scale, 1.0), span)
     below, upto = (half**e - 1.0) / top, (most**e - 1.0) / top
@@ -77,7 +108,7 @@ def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, fl
     first = below**tilt
     heavy = experts * (1.0 - first)
     # rows of those below half a row, less what rounding adds to those between a half and one and a half
-    loose = pairs * (most**f - 1.0) / top_mass - everywhere * (upto - below)
+    loose = everywhere * (scale * part * (most**f - 1.0) - (upto - below))
     single = max(min(max(loose, 0.0) / ranks, experts - heavy), 1.0 - heavy, 0.0)
     rows = 0.0
     for i in range(QUANTILES):
@@ -86,10 +117,10 @@ def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, fl
         rows += loads[i]
     rows = rows * heavy / QUANTILES
     # the middles of quantiles miss some of the tail: the busiest rank has no fewer rows than the mean
-    short = max((pairs / ranks - single) / rows, 1.0) if rows > 0.0 else 1.0
+    short = min(max((pairs / ranks - single) / rows, 1.0), max(pairs - single, heavy) / rows) if rows > 0.0 else 1.0
     for i in range(QUANTILES):
         loads[i] = max(loads[i] * short, 1.0)
-    return heavy, single, rows * short + single
+    return heavy, single, min(rows * short + single, max(pairs, 1.0))
 
 
 @inline
@@ -137,7 +168,8 @@ def _waves(tiles: float, p: Row, chip: Row) -> float:
 
 @inline
 def _tiles_s(d: Row, rate: float, inside: Elements, p: Row, chip: Row, loads: FloatArray, found: Loads) -> float:
-    """Least time over tile heights, of each product, of the waves of all experts' output tiles."""
+    """Least time over tile heights, of each product, of the waves of all experts' output tiles; joined with that of a lone
+    tile, whose steps along k wait for memory one after the other."""
     hidden, width, up = d[1], d[2], (d[5] - 1.0) * d[2]
     fill = p[FILL] / chip[CLOCK_HZ]
     across, down = math.ceil(up / TILE_WIDTH), math.ceil(hidden / TILE_WIDTH)
@@ -147,7 +179,8 @@ def _tiles_s(d: Row, rate: float, inside: Elements, p: Row, chip: Row, loads: Fl
         step = _step_s(HEIGHTS[i], rate, inside, p, chip)
         first = min(first, _waves(tiles * across, p, chip) * (hidden * step + fill))
         second = min(second, _waves(tiles * down, p, chip) * (width * step + fill))
-    return first + second
+    alone = p[STEP] * (hidden + width) / chip[CLOCK_HZ]
+    return math.sqrt((first + second) * (first + second) + alone * alone)
 
 
 @inline
@@ -188,11 +221,17 @@ def experts_s(d: Row, inside: Elements, p: Row, chip: Row, mechanism: int) -> fl
     weights = inside[1] * touched * hidden * width * d[5]
     rows = found.rows + p[ABSENT] * max(pairs - found.rows, 0.0)
     activations = inside[3] * rows * (p[ROW_PASSES] * hidden + p[UP_PASSES] * (d[5] - 1.0) * width)
-    moved = weights + activations
-    memory = max(moved / (chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY]), moved / chip[SRAM_RATE])
+    rate_s, near = chip[MEMORY_RATE] * p[MEMORY_EFFICIENCY], chip[SRAM_RATE]
+    passes = 0.0  # on tiles, kernels of their own before, between and after the products
+    moved = weights
+    if mechanism == 0:
+        fetched = activations * missed(activations, p[CACHE_SHARE] * chip[SRAM_BYTES])
+        passes = max(fetched / rate_s, activations / near)
+    else:
+        moved += activations
+    memory = max(moved / rate_s, moved / near)
     if plain:
         memory = max(memory, moved / (p[FALLBACK_BYTES] * chip[UNITS] * clock))
     sort = p[SORT] * (1.0 - math.exp(-pairs / FEW_PAIRS))
-    large = max(compute, memory)
-    work = large * (1.0 + (min(compute, memory) / large) ** p[NORM]) ** (1.0 / p[NORM])
-    return float((launch + sort + p[EXPERT] * touched) / clock + work)
+    work = joined(compute, memory, p[NORM])
+    return float((launch + sort + p[EXPERT] * touched) / clock + work + passes)

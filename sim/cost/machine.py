@@ -19,6 +19,7 @@ from .parameters import CHIP, COLUMNS, POWER, TABLES, Parameter
 FloatArray = NDArray[np.float64]
 MECHANISMS = ("tiles", "systolic", "pe_grid")
 BASES = ("measured", "calibrated", "extrapolated", "datasheet-only")
+WORK = 8  # row of Machine.ranges after those of dims: FLOPs, of collectives bytes
 SIZES = ("launch", "between", "large")  # of a kernel by its time over that of its launch: intervals.size_classes
 NETWORKS = ("switch", "mesh", "torus", "ring", "host")
 
@@ -48,7 +49,7 @@ class Machine(NamedTuple):
     parameters[K, F, F, COLUMNS]: by kind, dtype multiplied in, stored format. levels[L, 11]: network, inner to outer, in ranks.
     power[5]: parameters of the draw. clock: what a power cap leaves of the clock to a kernel that draws the most; rates and
     chip_values hold at 1 (section 7). residuals[K, F, F, 3, 2]: p10 and p90 of log(measured / predicted), by size
-    (SIZES). ranges[K, F, F, 8, 2]: smallest and largest fitted dims. basis[K, F, F]: index of BASES inside the ranges.
+    (SIZES). ranges[K, F, F, 9, 2]: smallest and largest fitted dims, and WORK. basis[K, F, F]: index of BASES inside the ranges.
     """
 
     mechanism: int
@@ -242,12 +243,15 @@ def _bases(calibration: Calibration) -> NDArray[np.int8]:
 
 def _ranges(calibration: Calibration) -> FloatArray:
     formats = len(DTYPE_NAMES)
-    out = np.empty((len(KINDS), formats, formats, 8, 2))
+    out = np.empty((len(KINDS), formats, formats, WORK + 1, 2))
     out[..., 0], out[..., 1] = -math.inf, math.inf
     for key in sorted(calibration.ranges, key=lambda key: key.count(".")):
         name, (dtype, stored) = _split(calibration, key)
         dims = KINDS[KIND_IDS[name]].dims if name in KIND_IDS else ()
         for dim, limits in calibration.ranges[key].items():
+            if dim == "work" and dims:
+                out[KIND_IDS[name], dtype, stored, WORK] = limits
+                continue
             if dim not in dims:
                 raise InputError(
                     f"devices/calibrations/{calibration.id}.yaml: ranges.{key}.{dim} is no dim. {did_you_mean(dim, dims)}"

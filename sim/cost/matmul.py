@@ -87,7 +87,7 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
     byte, latency = 1.0 / (p[UNIT_BYTES] * clock), p[STEP] / clock
     latency *= latency
     fill, store = p[FILL] / clock, inside[3] * p[STORE] / clock
-    adding, added = p[SPLIT] / clock, 4.0 * m * n * batch / chip[SRAM_RATE]
+    adding, added = p[SPLIT] * 1e-6, 4.0 * m * n * batch / chip[SRAM_RATE]
     best = math.inf
     count = TILE_ROWS.size
     for index in range(count):

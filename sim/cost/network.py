@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ..jit import inline
+from ..jit import within
 from .machine import (
     BYTES_PER_S,
     DOMAIN,
@@ -32,7 +32,7 @@ from .machine import (
 Tier = tuple[float, float, float, float, float, int]
 
 
-@inline
+@within
 def reach(levels: FloatArray, level: int, ranks: float, stride: float) -> float:
     """Members of a group inside one domain of a level; the outermost level holds them all."""
     if level < 0:
@@ -42,19 +42,19 @@ def reach(levels: FloatArray, level: int, ranks: float, stride: float) -> float:
     return float(min(ranks, max(1.0, math.floor(levels[level, RANKS] / stride))))
 
 
-@inline
+@within
 def is_axis(row: Row) -> bool:
     """An axis of a torus, or a ring."""
     return TORUS <= row[NETWORK] <= RING
 
 
-@inline
+@within
 def is_outer(row: Row) -> bool:
     """A switch outside the scale-up network: NICs and host proxies stand between."""
     return row[NETWORK] == SWITCH and row[TIER] > 0.0
 
 
-@inline
+@within
 def busiest(flows: float, links: float) -> float:
     """Expected flows on the busiest of equal links when each flow is hashed onto one: balls in bins, loads as independent
     Poisson. Between flows/links and flows."""
@@ -73,7 +73,7 @@ def busiest(flows: float, links: float) -> float:
     return float(min(max(expected, mean, 1.0), flows))
 
 
-@inline
+@within
 def collisions(flows: float, uplinks: float) -> float:
     """Time over that of evenly spread flows. uplinks: equal-cost links of a leaf that flows are hashed onto; 0 = sprayed."""
     if uplinks <= 0.0:
@@ -81,7 +81,7 @@ def collisions(flows: float, uplinks: float) -> float:
     return float(busiest(flows, uplinks) / max(flows / uplinks, 1.0))
 
 
-@inline
+@within
 def level_rate(row: Row, sizes: tuple[float, float], p_host: float) -> float:
     """Bytes a second that a rank can send into a level. sizes: members of the group inside it, and one level deeper; links
     to those that do not take part are idle."""
@@ -97,7 +97,7 @@ def level_rate(row: Row, sizes: tuple[float, float], p_host: float) -> float:
     return rate / collisions(sizes[1], row[UPLINKS]) if is_outer(row) else rate
 
 
-@inline
+@within
 def off_rail(row: Row, stride: float, inner: float) -> float:
     """Share of the bytes sent into a level whose receiver sits on another rail, so that they first cross the network inside:
     all where one rank of a node meets one of another place, all but 1/inner where every place talks to every place."""
@@ -108,7 +108,7 @@ def off_rail(row: Row, stride: float, inner: float) -> float:
     return 0.0 if stride % row[RAILS] == 0.0 else 1.0
 
 
-@inline
+@within
 def crossed(levels: FloatArray, start: int, group: tuple[float, float], p_host: float) -> Tier:
     """What a group (ranks, stride) finds in the tier whose first level is `start`; axes of a torus work side by side."""
     ranks, stride = group
@@ -118,11 +118,10 @@ def crossed(levels: FloatArray, start: int, group: tuple[float, float], p_host: 
     stop = start
     while stop < levels.shape[0] and levels[stop, TIER] == levels[start, TIER]:
         now = max(reach(levels, stop, ranks, stride), outer)
-        members = math.ceil(now / outer)
-        if members > 1.0:
+        if now > outer:
             rate += level_rate(levels[stop], (now, outer), p_host)
             latency = levels[stop, LATENCY_S]
-            steps += members - 1.0
+            steps += (now if outer == 1.0 else math.ceil(now / outer)) - 1.0
         outer = now
         stop += 1
     return (inner, outer, rate, steps, latency, stop)

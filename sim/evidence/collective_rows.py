@@ -16,10 +16,18 @@ from .predictions import Answer, Predictions, Progress, predict_rows
 from .tables import Row, Skip, Table
 
 RACK = 16  # a scale-up domain above this is a rack, whose trays are not its limits
-ONE_PROCESS = re.compile(
-    r"one process launches|(?<!\S)-g [2-9]"
-)  # nccl-tests with more than one chip a process, as notes say
-LAUNCH_S = 5e-6  # a launch by the host: 4 to 6 us (https://susun-blog.com/blog/pegainfer-3-cuda-graph)
+# how many processes launched it, as notes say: nccl-tests with several chips a process, or with one
+ONE_PROCESS = re.compile(r"one process launches|(?<!\S)-g [2-9]")
+OWN_PROCESS = re.compile(r"process (a|per|for each) (GPU|chip)|\bmpi(run)?\b|(?<!\S)-g 1\b", re.IGNORECASE)
+NCCL_TESTS = ("nccl", "rccl")  # libraries whose collectives are measured by nccl-tests
+LAUNCHED = (
+    "Where notes do not say how nccl-tests was launched: on one node as in its own example (-g 8: one process launches on every "
+    "chip in turn), on several by MPI (a process for each chip)."
+)
+LAUNCH_S, LAUNCH_SPREAD = (
+    5e-6,
+    0.2,
+)  # a launch by the host: 4 to 6 us (https://susun-blog.com/blog/pegainfer-3-cuda-graph)
 TOP_K, TOP_GROUPS = 8, 4  # experts of a token, and nodes that they may lie on, where the notes do not say
 
 
@@ -45,9 +53,11 @@ def _answer(row: Row, context: Context) -> Answer:
     packed = context.machine(chip, stack, cluster_for(row, chip, (devices, nodes), context.library))
     times, low, high, basis = price(kernels, packed, context)
     slowest = int(np.argmax(times))  # the steps of an expert exchange run as a pipeline
-    seconds = max(float(times[slowest]), _host_s(row, devices // nodes))
+    host_s = _host_s(row, library, (devices, nodes))
+    seconds = max(float(times[slowest]), host_s)
     carried = steps[0][1] if op.startswith("moe_") else _bus_factor(row, chip, op, devices) * size
-    first = float(low[slowest]) / times[slowest], float(high[slowest]) / times[slowest]
+    least = max(float(low[slowest]), host_s * (1.0 - LAUNCH_SPREAD))
+    first = least / seconds, max(float(high[slowest]), host_s * (1.0 + LAUNCH_SPREAD)) / seconds
     return Answer(
         {"busbw_gb_s": carried / seconds / 1e9, "time_us": seconds * 1e6},
         basis[slowest],
@@ -56,9 +66,14 @@ def _answer(row: Row, context: Context) -> Answer:
     )
 
 
-def _host_s(row: Row, chips: int) -> float:
-    """Least time between two collectives where the notes say that one process launches them on all chips of its node [s]."""
-    return chips * LAUNCH_S if ONE_PROCESS.search(row.text("notes")) else 0.0
+def _host_s(row: Row, library: str, sizes: tuple[int, int]) -> float:
+    """Least time between two collectives of one process that launches them on all chips of its node in turn [s]: where the
+    notes say so, and where they say nothing (LAUNCHED). sizes: chips and nodes."""
+    devices, nodes = sizes
+    notes = row.text("notes")
+    said = ONE_PROCESS.search(notes)
+    alone = nodes == 1 and library in NCCL_TESTS and not OWN_PROCESS.search(notes)
+    return devices // nodes * LAUNCH_S if said or alone else 0.0
 
 
 def _bus_factor(row: Row, chip: Chip, op: str, n: int) -> float:

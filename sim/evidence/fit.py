@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cost import SIZES, size_classes
+from ..cost import SIZES, size_classes, sizes
+from ..cost.machine import WORK
 from ..cost.parameters import TABLES, Parameter
 from ..lowering.kernels import Kernels
 from ..lowering.kinds import KINDS
@@ -307,12 +308,12 @@ def _shared_quantiles(joint: Joint, splits: Mapping[str, list[FloatArray]]) -> d
 def quantiles(joint: Joint, members: Sequence[int], unseen: Sequence[FloatArray]) -> dict[str, float]:
     """Conformal quantiles of log(measured / predicted) of unseen rows of some members, whose machines hold the fit: of all, and
     of each size that has enough of them."""
-    found, sizes = [], []
+    found, groups = [], []
     for i in members:
         member = joint.members[i]
         found.append(unseen[i])
-        sizes.append(size_classes(member.kernels, member.machine, member.measured * np.exp(-unseen[i])))
-    values, classes = np.concatenate(found), np.concatenate(sizes)
+        groups.append(size_classes(member.kernels, member.machine, member.measured * np.exp(-unseen[i])))
+    values, classes = np.concatenate(found), np.concatenate(groups)
     out = {"p10": -_covering(-values), "p90": _covering(values)}
     for index, name in enumerate(SIZES):
         chosen = values[classes == index]
@@ -327,10 +328,8 @@ def _covering(values: FloatArray) -> float:
 
 
 def ranges(kernels: Kernels) -> dict[str, tuple[float, float]]:
-    """Smallest and largest of each dim that is a size."""
-    dims = kernels.dims
-    return {
-        name: (float(dims[:, i].min()), float(dims[:, i].max()))
-        for i, name in enumerate(KINDS[int(kernels.kind[0])].dims)
-        if name not in _FLAGS and dims[:, i].max() > dims[:, i].min()
-    }
+    """Smallest and largest of each dim that is a size, and of the work."""
+    found = sizes(kernels)
+    low, high = found.min(axis=0), found.max(axis=0)
+    names = [*enumerate(KINDS[int(kernels.kind[0])].dims), (WORK, "work")]
+    return {name: (float(low[i]), float(high[i])) for i, name in names if name not in _FLAGS and high[i] > low[i]}

@@ -40,6 +40,7 @@ _HOST = column(COLLECTIVE, "host_us")
 _HOST_US, _HOST_FEW_US, _HOST_ODD_US = (column(MATMUL, f"{name}host_us") for name in ("", "few_rows_", "odd_"))
 # vLLM: Cutlass for n that is no multiple of 64 or k of 128, else FlashInfer for few rows (where there is one), else DeepGEMM
 BLOCK, BLOCK_COLUMNS, FEW_ROWS = 128, 64, 32
+POPULARITY = 0.01, 2.0  # least and largest of that generator's where there are no more pairs than experts
 _BYTES = {"bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5}
 
 
@@ -211,16 +212,27 @@ def nongated(table: Table) -> BoolArray:
     return plain
 
 
-def heaped(table: Table, skew: FloatArray) -> BoolArray:
-    """True where the few pairs of a row all lie on the first ranks [n]: the generator of popularities that vLLM 0.14 and
-    TensorRT-LLM 1.0 were measured with gives pairs whose shares round to no row to the first experts."""
-    early = np.array([v.startswith(("0.14", "1.0.")) for v in table.column("stack_version")], bool)
-    per_expert = table.numbers("tokens") * table.numbers("topk") / table.numbers("experts")
-    # with fewer pairs than experts, popularities lie between 0.01 and 2: no share reaches half a row below a quarter of their mean
+def heaped(table: Table, skew: FloatArray) -> FloatArray:
+    """Rows of the first rank [n] where there are no more pairs than experts, else 0: the generator of popularities that vLLM 0.14
+    and TensorRT-LLM 1.0 were measured with gives pairs that no rounded share takes to the first experts, one each."""
+    version = table.column("stack_version")
+    vllm, trtllm = (np.array([v.startswith(start) for v in version], bool) for start in ("0.14", "1.0."))
+    experts, ranks = table.numbers("experts"), table.numbers("ep")
+    pairs = table.numbers("tokens") * table.numbers("topk")
+    low, high = POPULARITY
     e = 1.0 - np.where(skew > 0.0, skew, 0.5)
-    mean = (2.0 ** (e + 1.0) - 0.01 ** (e + 1.0)) / (e + 1.0) * e / (2.0**e - 0.01**e)
-    found: BoolArray = early & (skew > 0.0) & (per_expert < mean / 4.0)
-    return found
+    f = e + 1.0
+    spread, mass = high**e - low**e, (high**f - low**f) / f
+    mean = mass / spread * e
+    one = np.clip(0.5 * mean * experts / pairs, low, high)  # popularity from which a share rounds to a row, and to two
+    two = np.clip(1.5 * mean * experts / pairs, low, high)
+    alone = experts * (two**e - one**e) / spread
+    rounded = np.minimum(alone + pairs * (high**f - two**f) / f / mass, pairs)
+    local, touched = experts / ranks, (high**e - one**e) / spread
+    first = np.minimum(pairs - rounded, local)
+    rows = first + (local - first) * touched
+    early = (vllm & (pairs <= experts)) | (trtllm & (one >= high))
+    return np.where(early & (skew > 0.0), np.maximum(rows, 1.0), 0.0)
 
 
 def _moe(table: Table, reason: list[str]) -> Kernels:
@@ -240,8 +252,8 @@ def _moe(table: Table, reason: list[str]) -> Kernels:
     matrices = np.where(nongated(table), 2.0, 3.0)
     pairs, local = d["tokens"] * d["topk"], d["experts"] / d["ep"]
     heap = heaped(table, skew)
-    rows = np.where(heap, np.minimum(pairs, local), pairs / d["ep"])
-    skew[heap] = -1.0
+    rows = np.where(heap > 0.0, heap, pairs / d["ep"])
+    skew[heap > 0.0] = -1.0
     shape = (rows, d["hidden"], d["inter"] / d["tp"], local, skew, matrices, -d["topk"], 1.0 / d["ep"])
     return _kernels(_of_kind(table, "moe"), dtype, stored, shape)
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from ..catalog.chips import Chip
 from ..cost import BASES, Machine, interval
+from ..cost.machine import WORK
 from ..cost.parameters import TABLES
 from ..errors import UnknownFigure
 from ..lowering.kernels import Kernels
 from ..lowering.kinds import KINDS
 from .context import Context, Level
-from .fit import LEAST_ROWS, STEPS, good_start
+from .fit import LEAST_ROWS, STEPS, good_start, ranges
 from .groups import key_of
 from .joint import Indices, Joint, JointFit, Member, solver
 from .kernel_rows import kernels_of, launched_alone, launched_alone_s, stack_of
@@ -35,7 +36,8 @@ ALONE = "nothing else of its kind, format and stack is measured"
 _INTERVALS: dict[str, Level] = {
     "random": "fitted",
     "shapes": "fitted",
-}  # of a device that is not measured: the family's
+    "generation": "shared",
+}  # of a device that is not measured: its generation's, which other chips of it told
 
 
 class LeftOut(NamedTuple):
@@ -56,10 +58,11 @@ class _Group(NamedTuple):
 
 
 class _Fitted(NamedTuple):
-    """Values of a refit, and of which group."""
+    """Values of a refit, of which group, and which of its rows the refit saw, by chip id."""
 
     group: _Group
     fit: JointFit
+    seen: dict[str, Indices]
 
 
 def leave_out(table: Table, split: str, excluded: Sequence[str], context: Context, progress: Progress) -> LeftOut:
@@ -139,8 +142,9 @@ class _Refits:
             if sum(rows.size for rows in kept) < LEAST_ROWS:
                 continue
             fit = joint.result(joint.fit(kept, steps=STEPS))
+            seen = {chip: self._fitted_rows(group, chip)[rows] for chip, rows in zip(chips, kept, strict=True)}
             for chip, rows in group.rows.items():
-                self._price(rows[self.labels[rows] == label], chip, group.stack, _Fitted(group, fit))
+                self._price(rows[self.labels[rows] == label], chip, group.stack, _Fitted(group, fit, seen))
 
     def _without_stack(self, group: _Group) -> None:
         """The rows of a group by the values of another stack that has rows of the same kind and format."""
@@ -157,7 +161,11 @@ class _Refits:
         name = (group.key, group.stack)
         if name not in self.fits:
             whole = self._joint(group)
-            self.fits[name] = None if whole is None else _Fitted(group, whole[0].result(whole[0].fit(steps=STEPS)))
+            if whole is None:
+                self.fits[name] = None
+            else:
+                seen = {chip: self._fitted_rows(group, chip) for chip in whole[1]}
+                self.fits[name] = _Fitted(group, whole[0].result(whole[0].fit(steps=STEPS)), seen)
         return self.fits[name]
 
     def _fitted_rows(self, group: _Group, chip: str) -> Indices:
@@ -201,6 +209,7 @@ class _Refits:
             packed = base._replace(residuals=spread)
             shared = packed
             if fitted is not None:
+                packed = _within(packed, kernels, self.kernels.take(_seen(fitted, chip)))
                 shared = _with(packed, kernels, fitted.fit.family)
                 packed = _with(packed, kernels, _values(fitted.fit, self.chips[chip]))
             times = self.context.seconds(kernels, packed)
@@ -231,6 +240,24 @@ def _cell(kernels: Kernels) -> tuple[int, int, int]:
 def _values(fit: JointFit, chip: Chip) -> dict[str, float]:
     """A chip's values: the family's, overridden by its generation's and by its own where the refit has seen these."""
     return {**fit.family, **fit.generations.get(chip.generation, {}), **fit.chips.get(chip.id, {})}
+
+
+def _seen(fitted: _Fitted, chip: str) -> Indices:
+    """The rows of a chip that a refit saw; of a chip that it did not see, those of all others."""
+    own = fitted.seen.get(chip)
+    return own if own is not None and own.size else np.concatenate(list(fitted.seen.values()))
+
+
+def _within(packed: Machine, kernels: Kernels, seen: Kernels) -> Machine:
+    """The machine with the ranges of the rows that a refit saw, for kernels of their kind and format."""
+    kind, dtype, stored = _cell(kernels)
+    limits = packed.ranges.copy()
+    cells = limits[kind] if KINDS[kind].collective else limits[kind, dtype, stored]
+    cells[...] = (-math.inf, math.inf)
+    dims = (*KINDS[kind].dims, *[""] * (WORK - len(KINDS[kind].dims)), "work")
+    for name, (low, high) in ranges(seen).items():
+        cells[..., dims.index(name), :] = (low, high)
+    return packed._replace(ranges=limits)
 
 
 def _with(packed: Machine, kernels: Kernels, values: dict[str, float]) -> Machine:

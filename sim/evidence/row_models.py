@@ -19,12 +19,17 @@ def model_of(context: Context, row: Row, experts: str, topk: str, width: str) ->
     named = defined_model(written, row.place) if written else context.model_named(row.text("model"))
     layers, hidden = row.count("layers"), row.count("hidden")
     if named is not None and (layers is None or hidden is None or _agrees(named, row, layers, hidden, experts)):
-        return named
+        return named if _predicts_further(row) else named.with_(mtp_layers=0)
     if layers is None or hidden is None:
         raise Skip(
             f"model {row.text('model')!r} is not in the catalogue, and the row states no layers or no hidden size"
         )
     return _built(row, layers, hidden, (row.count(experts), row.count(topk), row.count(width)))
+
+
+def _predicts_further(row: Row) -> bool:
+    """Does the row say that its multi-token-prediction layers were trained too, or is it of those who made the model?"""
+    return "w/ MTP" in row.text("notes") or row.text("source") == "deepseek-v3"
 
 
 def _agrees(model: Model, row: Row, layers: int, hidden: int, experts: str) -> bool:

@@ -110,7 +110,7 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
 
 def _layouts(row: Row, model: Model, chip: Chip, year: int, source: Source) -> Iterator[Layout]:
     """What a row may have run, least first: the degrees that it does not state, then sharded weights if it does not state how
-    it shards."""
+    it shards, then states in 16 bits where the compiler offers them."""
     for unstated in unstated_degrees(row, chip):
         layout = layout_of(row, model, chip, year, unstated, source.gradients)
         if source.chunk_layers and row.count("VPP") is None:
@@ -118,6 +118,11 @@ def _layouts(row: Row, model: Model, chip: Chip, year: int, source: Source) -> I
         yield layout
     if not row.text("sharding") or "assumed default" in row.text("notes"):
         yield layout._replace(plan=layout.plan.with_(sharding="zero3"))
+    if (
+        chip.family == "tpu" and layout.plan.dtypes.optimizer == "fp32"
+    ):  # MaxText's weight_dtype=bfloat16: states in 16 bits
+        states = layout.plan.dtypes.with_(gradients="bf16", optimizer="bf16")
+        yield layout._replace(plan=layout.plan.with_(dtypes=states))
 
 
 def _cluster(context: Context, row: Row, chip: Chip, plan: Plan) -> Cluster:

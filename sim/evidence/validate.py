@@ -26,6 +26,7 @@ from .context import Context
 from .contrasts import Contrast, contrasts
 from .coverage import Coverage, coverage
 from .floors import floor_errors
+from .least_times import LeastTime, least_times
 from .leave_out import leave_out as predict_left_out
 from .limits import scored_by
 from .power_fit import leave_out as predict_power_left_out
@@ -68,6 +69,7 @@ class TableReport:
     coverage: tuple[Coverage, ...] = ()
     behind: tuple[Behind, ...] = ()
     beside: tuple[Beside, ...] = ()
+    least_time: LeastTime | None = None
 
     @property
     def predicted(self) -> int:
@@ -107,6 +109,7 @@ class Report:
                     "coverage": [each._asdict() for each in table.coverage],
                     "behind": [each._asdict() for each in table.behind],
                     "beside": [each._asdict() for each in table.beside],
+                    "least_time": table.least_time._asdict() if table.least_time else None,
                 }
                 for table in self.tables
             ],
@@ -198,4 +201,5 @@ def report_of(
         coverage(table, predictions, excluded, context),
         behind(table.kind.name, lines),
         plainer,
+        least_times(table, predictions, context),
     )

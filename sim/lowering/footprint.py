@@ -16,6 +16,9 @@ from .sharding import RECOMPUTE, SCHEDULES, SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
 ACTIVATION_BYTES = 2.0
+FURTHER_INPUTS = (
+    5.0  # of a multi-token-prediction module: two norms' inputs, both halves of the projection's, the last norm's
+)
 
 
 class Software(NamedTuple):
@@ -118,8 +121,8 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
         copies * spread("zero3", dense, experts),
         gradient * spread("zero2", held.trained(c, dense), held.trained(c, experts)),
         np.where(c.offload, 0.0, optimizer),
-        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage),
-        np.maximum(_logits(model, c, seq_len, head) * software.logits_bytes, moment),
+        (kept + sent * (stage < c.pp - 1)) * _in_flight(c, stage) + _further(model, c, seq_len, stage),
+        np.maximum(_logits(model, c, seq_len, head) * (1 + model.mtp_layers) * software.logits_bytes, moment),
         _gathered(c, held, software),
     ]
 
@@ -153,11 +156,12 @@ def _stage_parameters(
     first, last = at
     dense = sum((n * d for n, d in zip(layers, held.dense, strict=True)), np.zeros(c.n))
     experts = sum((n * e for n, e in zip(layers, held.experts, strict=True)), np.zeros(c.n))
-    both = held.embedding + held.head
+    both, dense_further, experts_further = held.embedding + held.head + held.further[0], *held.further
     dual = c.schedule == SCHEDULES["dualpipe"]  # a stage holds its layers and those of its mirror image
     dense, experts = dense * (1.0 + dual), experts * (1.0 + dual)
     folded = np.where(first, both, 0.0)
-    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head, 0.0)
+    ends = np.where(first, held.embedding, 0.0) + np.where(last, held.head + dense_further, 0.0)
+    experts = experts + np.where(np.where(dual, first | last, np.where(c.folded, first, last)), experts_further, 0.0)
     return dense + np.where(dual & (first | last), both, np.where(c.folded, folded, ends)), experts
 
 
@@ -181,6 +185,20 @@ def _logits(model: Model, c: Columns, seq_len: float, head: NDArray[np.bool_]) -
     """Elements of the logits of a micro-batch on a rank that holds the head."""
     vocab = model.vocab if model.head == "tokens" else 0
     return np.where(head, c.micro_batch * seq_len / c.cp * vocab / c.tp, 0.0)
+
+
+def _further(model: Model, c: Columns, seq_len: float, stage: Column) -> Column:
+    """Bytes that multi-token-prediction modules keep on the stage with the head, whose backward pass follows at once: of one
+    micro-batch, but under GPipe of all."""
+    if not model.mtp_layers:
+        return np.zeros(c.n)
+    layers = [*([np.zeros(c.n)] * (len(model.blocks) - 1)), np.full(c.n, float(model.mtp_layers))]
+    kept, _ = _activations(model, c, seq_len, layers)
+    first, last = stage == 0, stage == c.pp - 1
+    there = np.where(c.schedule == SCHEDULES["dualpipe"], first | last, np.where(c.folded, first, last))
+    at_once = np.where(c.schedule == SCHEDULES["gpipe"], c.micro_batches, 1.0)
+    each = kept + model.mtp_layers * FURTHER_INPUTS * _boundary(model, c, seq_len)
+    return np.asarray(there * at_once * each)
 
 
 def _gathered(c: Columns, held: Weights, software: Software) -> Column:

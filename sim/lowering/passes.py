@@ -96,7 +96,12 @@ def pass_units(model: Model, c: Columns, steps: Sequence[Step]) -> Kernels:
     if not training:
         return forward
     held = weights(model, c)
-    products = concatenate([forward, _recompute(forward, c), _backward(forward, c)])
+    layers = [forward.take(np.flatnonzero(forward.site >= 0))]
+    if model.mtp_layers:
+        further, around = _further(model, c, steps)
+        layers.append(further)
+        forward = concatenate([forward, further, around])
+    products = concatenate([forward, *(_recompute(table, c) for table in layers), _backward(forward, c)])
     tables = [products, _casts(products), _sums(c, held), _shards(c, held)]
     return concatenate([t for t in tables if len(t)])
 
@@ -160,16 +165,50 @@ def _head(p: Pass, training: bool, steps: Sequence[Step]) -> None:
         p.rows.emit("memory", "logits", (4.0 * tokens * model.vocab, 2.0 * tokens * model.vocab, 2.0))
 
 
+def _further(model: Model, c: Columns, steps: Sequence[Step]) -> tuple[Kernels, Kernels]:
+    """Multi-token prediction, at the head: (one layer like the last block's for each token further ahead, what is around it:
+    the embedding of the token before, a norm of both, the 2h x h projection, a norm, and the shared head with its loss).
+    Source: DeepSeek-V3 technical report, section 2.2."""
+    tables = []
+    for inside in (True, False):
+        rows = Rows(c.n, "forward")
+        rows.site = HEAD
+        p = _pass(rows, c, model, steps, model.blocks[-1])
+        if inside:
+            layer(p, model.blocks[-1])
+        else:
+            h, size = float(model.hidden), ACTIVATION_BYTES * p.sequence_tokens * model.hidden
+            rows.emit(
+                "gather", "embedding", (p.tokens, ACTIVATION_BYTES * h, ACTIVATION_BYTES * model.vocab * h / c.tp, 1.0)
+            )
+            rows.emit("memory", "norm", (2.0 * size, 5.0 * p.sequence_tokens * h, 1.0), count=3.0)
+            gathered = (c.sequence_parallel & (c.tp > 1)).astype(np.float64)
+            rows.emit(
+                "all_gather", "tp_traffic", (2.0 * ACTIVATION_BYTES * p.tokens * h, c.tp, 1.0, 1.0), count=gathered
+            )
+            rows.emit("gemm", "projection", (p.tokens, h / c.tp, 2.0 * h, 1.0), dtype=c.linear_in, stored=c.linear)
+            rows.emit(
+                "all_gather",
+                "tp_traffic",
+                (ACTIVATION_BYTES * p.tokens * h, c.tp, 1.0, 1.0),
+                count=(c.tp > 1).astype(np.float64),
+            )
+            _head(p, True, steps)
+        table = rows.table()
+        tables.append(table.take(np.arange(len(table)), count=table.count * model.mtp_layers))
+    return tables[0], tables[1]
+
+
 def _phase(table: Kernels, name: str) -> dict[str, NDArray[np.generic]]:
     return {"phase": np.full(len(table), PHASE_IDS[name], dtype=np.int16)}
 
 
-def _recompute(forward: Kernels, c: Columns) -> Kernels:
+def _recompute(layers: Kernels, c: Columns) -> Kernels:
     """Full: the layers again; selective: what lies between queries and the output projection (Korthikanti et al., 2022)."""
-    mode = c.recompute[forward.owner]
-    core = forward.part == PART_IDS["attention"]
-    rows = np.flatnonzero((forward.site >= 0) & ((mode == 2) | ((mode == 1) & core)))
-    table = forward.take(rows)
+    mode = c.recompute[layers.owner]
+    core = layers.part == PART_IDS["attention"]
+    rows = np.flatnonzero((mode == 2) | ((mode == 1) & core))
+    table = layers.take(rows)
     return table.take(
         np.arange(len(rows)), count=table.count * c.recompute_share[table.owner], **_phase(table, "recompute")
     )

@@ -14,8 +14,9 @@ from ..catalog.plans import Plan
 from ..catalog.targets import Target
 from ..errors import Infeasible
 from ..lowering.kinds import PARTS
+from ..lowering.sharding import Columns
 from ..training.memory import footprint, held_bytes, usable_bytes
-from ..training.pricing import Priced, price, quick
+from ..training.pricing import Priced, Sketch, price, sketch
 from ..units import text
 from .space import FREE, Space, space
 
@@ -23,6 +24,7 @@ FloatArray = NDArray[np.float64]
 Progress = Callable[[float, str], None]
 CHUNK = 1 << 15  # plans priced at a time: bounds the memory of a search
 SHOWN = 10
+FIRST = 64  # plans priced before the first bound is drawn; twice as many each time
 
 
 class Question(NamedTuple):
@@ -48,13 +50,15 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found. legal, pruned: plans enumerated, and left out because they do not fit; step_s, memory_bytes of
-    those that fit, with their `rows` in `space`, best first; front: positions of the Pareto front of time against memory."""
+    """What a search found. legal, pruned: plans enumerated, and left out because they do not fit; beaten: left out because no
+    schedule lets them into the best, onto the front or among the winner's alternatives; step_s, memory_bytes of all others, with
+    their `rows` in `space`, best first; front: positions of the Pareto front of time against memory."""
 
     question: Question
     space: Space
     legal: int
     pruned: int
+    beaten: int
     rows: NDArray[np.intp]
     step_s: FloatArray
     memory_bytes: FloatArray
@@ -69,8 +73,9 @@ class Found:
         return self.plan(0)
 
 
-def search(question: Question, progress: Progress | None = None) -> Found:
-    """Rank every legal plan. Raises InputError if none is legal, Infeasible if none fits, saying by how much the least misses."""
+def search(question: Question, progress: Progress | None = None, keep: int = SHOWN) -> Found:
+    """Rank legal plans: the `keep` best, the front and the winner's alternatives are those of pricing every one. Raises InputError
+    if none is legal, Infeasible if none fits, saying by how much the least misses."""
     model, chip = question.model, question.target.chip
     found = space(
         model, question.base, question.devices * chip.ranks, question.seq_len, question.schedules, question.fixed
@@ -90,16 +95,68 @@ def search(question: Question, progress: Progress | None = None) -> Found:
             f"search train: none of {c.n:,} plans of {model.name} fits {question.devices:,} x {chip.name}: the least takes "
             f"{text(float(held[least]), 'bytes')} a chip, {text(float(held[least]) - capacity, 'bytes')} too much. Use more devices."
         )
-    times = []
+    race = _Race(keep)
     parts = np.array_split(fits, -(-fits.size // CHUNK))
     for number, part in enumerate(parts):
-        times.append(quick(model, c.take(part), question.target, question.seq_len).step_s)
+        race.run(sketch(model, c.take(part), question.target, question.seq_len), part, held[part])
         if progress is not None:
             progress((number + 1) / len(parts), f"{fits.size:,} plans that fit")
-    step = np.concatenate(times)
-    order = np.lexsort((held[fits], step))
-    rows, ranked, memory = fits[order], step[order], held[fits][order]
-    return Found(question, found, c.n, c.n - fits.size, rows, ranked, memory, pareto(ranked, memory))
+    beside = np.setdiff1d(_neighbours(c, fits, race.winner), race.rows)
+    if beside.size:
+        race.add(
+            beside,
+            sketch(model, c.take(beside), question.target, question.seq_len).step_s(np.arange(beside.size)),
+            held[beside],
+        )
+    order = np.lexsort((race.memory, race.step))
+    rows, ranked, memory = race.rows[order], race.step[order], race.memory[order]
+    left = fits.size - rows.size
+    return Found(question, found, c.n, c.n - fits.size, left, rows, ranked, memory, pareto(ranked, memory))
+
+
+class _Race:
+    """Plans priced so far, and which others can still matter: those whose least time is not above that of the `keep`-th best, or
+    that no priced plan beats in both time and memory."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self.rows = np.empty(0, dtype=np.intp)
+        self.step, self.memory = np.empty(0), np.empty(0)
+
+    @property
+    def winner(self) -> int:
+        return int(self.rows[np.lexsort((self.memory, self.step))[0]])
+
+    def add(self, rows: NDArray[np.intp], step: FloatArray, memory: FloatArray) -> None:
+        self.rows = np.concatenate([self.rows, rows])
+        self.step, self.memory = np.concatenate([self.step, step]), np.concatenate([self.memory, memory])
+
+    def run(self, some: Sketch, rows: NDArray[np.intp], memory: FloatArray) -> None:
+        """Price of these plans those that can matter, the ones with the least bound first."""
+        least = some.least_s()
+        order, size = np.argsort(least), FIRST
+        while order.size:
+            order = order[self._open(least[order], memory[order])]
+            now, order = order[:size], order[size:]
+            self.add(rows[now], some.step_s(now), memory[now])
+            size *= 2
+
+    def _open(self, least: FloatArray, memory: FloatArray) -> NDArray[np.bool_]:
+        if self.step.size < self.keep:
+            return np.ones(least.size, dtype=bool)
+        front = pareto(self.step, self.memory)
+        at = np.searchsorted(self.step[front], least, side="right") - 1  # the leanest of those that are faster
+        beaten = (at >= 0) & (self.memory[front][at] <= memory)
+        return np.asarray((least <= np.partition(self.step, self.keep - 1)[self.keep - 1]) | ~beaten)
+
+
+def _neighbours(c: Columns, rows: NDArray[np.intp], winner: int) -> NDArray[np.intp]:
+    """Those of the rows that differ from the winner in at most one free field."""
+    differ = np.zeros(rows.size, dtype=np.int64)
+    for name in FREE:
+        column = getattr(c, name)
+        differ += column[rows] != column[winner]
+    return rows[differ <= 1]
 
 
 def pareto(*costs: FloatArray) -> NDArray[np.intp]:

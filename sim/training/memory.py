@@ -28,13 +28,14 @@ def held_bytes(memory: Footprint, target: Target) -> Column:
 
 
 def _added(memory: Footprint, target: Target) -> tuple[Column, Column]:
-    """(fragmentation, framework) of a rank [n]: a share of what comes and goes in a step that the allocator cannot use again;
-    the context of the driver with its loaded kernels, buffers of each communicator, and flat buckets of a distributed
-    optimizer."""
+    """(fragmentation, framework) of a rank [n]: a share of all tensors that lies between them where the allocator cannot use it
+    (flat copies of weights, gradients and states leave holes as activations do); the context of the driver with its loaded
+    kernels, buffers of each communicator, and flat buckets of a distributed optimizer."""
     factors = target.stack.factors
-    moving = memory.activations + memory.workspace + memory.buffers
     framework = factors.get("context_bytes", 0.0) + factors.get("communicator_bytes", 0.0) * memory.communicators
-    return moving * factors.get("fragmentation", 0.0), framework + factors.get("bucket_bytes", 0.0) * memory.sharded
+    return memory.total * factors.get("fragmentation", 0.0), framework + factors.get(
+        "bucket_bytes", 0.0
+    ) * memory.sharded
 
 
 def usable_bytes(target: Target) -> float:

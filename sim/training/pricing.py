@@ -21,13 +21,16 @@ from ..cost.machine import WAIT_W
 from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, columns, units
 from ..lowering.kinds import KIND_IDS, KINDS
 from ..lowering.passes import BETWEEN_COLUMNS, PASS_COLUMNS, between_units, pass_units
-from ..lowering.sharding import RECOMPUTE, Columns, Step
+from ..lowering.sharding import RECOMPUTE, SCHEDULES, Columns, Step
 from ..result import BASES
 from .memory import footprint, held_bytes
 from .stages import DIRECTIONS, Stages, placed
 
 FloatArray = NDArray[np.float64]
-BUBBLE, HOST, DP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"]
+BUBBLE, HOST, DP, EP = PART_IDS["bubble"], PART_IDS["host"], PART_IDS["dp_traffic"], PART_IDS["ep_traffic"]
+MOVING_UNITS = (
+    20.0  # of a chip that DualPipe gives to the exchange of experts (DeepSeek-V3 technical report, section 3.2.2)
+)
 WEAKEST_SHARE = 0.05
 _COLLECTIVES = np.array([kind.collective for kind in KINDS])
 # classes of rows: the factor of a stack that multiplies their time, and what it is where the stack names none
@@ -98,11 +101,27 @@ class Quick(NamedTuple):
     memory_bytes: FloatArray
 
 
-def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
-    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+@dataclass(frozen=True)
+class Sketch:
+    """Many plans priced up to their schedule. stages: of those that differ in it, `which` says whose a plan has [n]; once_s: what
+    a step takes beside its pipeline [n]."""
 
-    Differs from `price` by rounding only (sums are taken in another order).
-    """
+    stages: Stages
+    which: NDArray[np.intp]
+    once_s: FloatArray
+
+    def least_s(self) -> FloatArray:
+        """Seconds that no step of a plan can beat [n]."""
+        return np.asarray(self.stages.least()[self.which] + self.once_s)
+
+    def step_s(self, plans: NDArray[np.intp]) -> FloatArray:
+        """Seconds of a step of some plans: their pipelines are swept here."""
+        some, places = np.unique(self.which[plans], return_inverse=True)
+        return np.asarray(self.stages.take(some).makespans()[places] + self.once_s[plans])
+
+
+def sketch(model: Model, c: Columns, target: Target, seq_len: float) -> Sketch:
+    """What plans share is lowered and priced once: passes, what lies between them, and the placement on stages."""
     step = [Step("train", 1.0, seq_len, seq_len)]
     machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
     parts = []
@@ -121,7 +140,16 @@ def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
     stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
     backward = inside.backward_s()[of_pass] * inside.pp[of_pass] / c.pp
     once = once_s(between.once[of_between], backward, c, target) + target.stack.step_host_s
-    return Quick(stages.makespans()[which] + once, held_bytes(footprint(model, c, target, seq_len), target))
+    return Sketch(stages, which, once)
+
+
+def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
+    """What `price` says of a step's time and memory, many plans at once: what plans share is lowered and priced once.
+
+    Differs from `price` by rounding only (sums are taken in another order).
+    """
+    step_s = sketch(model, c, target, seq_len).step_s(np.arange(c.n))
+    return Quick(step_s, held_bytes(footprint(model, c, target, seq_len), target))
 
 
 def once_s(parts: FloatArray, backward_s: FloatArray, c: Columns, target: Target) -> FloatArray:
@@ -226,6 +254,7 @@ class _Sums:
         self.once = units_s[:, self.at(STEP)].sum(axis=2)
         self.units = units_s[:, : self.blocks + 3]
         self._shards(target)
+        self._pairs(target)
         self._host(target)
 
     def at(self, site: int) -> int:
@@ -258,6 +287,23 @@ class _Sums:
         exposed = target.stack.factors.get("fsdp_exposed", 1.0)
         left = hidden_behind(traffic, rest, exposed)
         self.units[:, :ends, DP] = np.where(self.c.overlap[:, None, None], left, traffic)
+
+    def _pairs(self, target: Target) -> None:
+        """DualPipe runs a forward beside a backward pass of another micro-batch, and the exchange of experts of one beside the
+        compute of the other; the units that move it compute nothing, and filling and draining passes have no partner. Source:
+        DeepSeek-V3 technical report, sections 3.2.1 and 3.2.2."""
+        paired = (self.c.schedule == SCHEDULES["dualpipe"]) & self.c.overlap
+        if not paired.any():
+            return
+        layers = self.units[:, : self.blocks]
+        traffic = layers[:, :, EP].copy()
+        rest = (layers.sum(axis=2) - traffic).sum(axis=2)
+        alone = np.minimum(1.0, self.pp / self.micro_batches)
+        moving = min(1.0, MOVING_UNITS / (target.chip.matrix.units or MOVING_UNITS))
+        exposed = (alone + (1.0 - alone) * moving)[:, None]
+        total = traffic.sum(axis=2)
+        share = np.divide(hidden_behind(total, rest, exposed), total, out=np.ones_like(total), where=total > 0)
+        layers[:, :, EP] = np.where(paired[:, None, None], traffic * share[:, :, None], traffic)
 
     def _host(self, target: Target) -> None:
         """Eager software: a layer cannot pass faster than the host launches its kernels; what is missing is `host` time."""

@@ -16,6 +16,7 @@ from ..lowering.sharding import SCHEDULES, Columns
 
 FloatArray = NDArray[np.float64]
 DIRECTIONS = ("forward", "backward", "weights")  # backward holds recomputation too; weights: their gradients
+ROUNDING = 1e-9  # sums in another order may differ by so much
 _NAMES = {index: name for name, index in SCHEDULES.items()}
 
 
@@ -36,6 +37,39 @@ class Stages:
         first = int((self.pp * self.chunks)[:plan].sum())
         size = int(self.pp[plan] * self.chunks[plan])
         return self.work_s[:, first : first + size].reshape(3, int(self.pp[plan]), int(self.chunks[plan]))
+
+    def take(self, rows: NDArray[np.intp]) -> Stages:
+        """The stages of some plans."""
+        sizes = self.pp * self.chunks
+        first = np.cumsum(sizes) - sizes
+        inside = np.repeat(first[rows] - (np.cumsum(sizes[rows]) - sizes[rows]), sizes[rows]) + np.arange(
+            sizes[rows].sum()
+        )
+        return Stages(
+            tuple(self.schedules[i] for i in rows),
+            self.pp[rows],
+            self.chunks[rows],
+            self.micro_batches[rows],
+            self.work_s[:, inside],
+            self.send_s[rows],
+        )
+
+    def least(self) -> FloatArray:
+        """Seconds that no pipeline of these stages can beat [n]; 0 of other schedules than 1F1B. Each stage computes all of its
+        work, not before the first micro-batch has come through the first chunks of the stages before it, and its last gradient
+        still has to go back through them."""
+        out, sizes = np.zeros(len(self.schedules)), self.pp * self.chunks
+        first = np.cumsum(sizes) - sizes
+        plain = np.array([schedule == "1f1b" for schedule in self.schedules])
+        key = np.where(plain, self.pp * (self.chunks.max(initial=0) + 1) + self.chunks, -1)
+        for value in np.unique(key[plain]):
+            rows = np.flatnonzero(key == value)
+            p, v = int(self.pp[rows[0]]), int(self.chunks[rows[0]])
+            both = self.work_s[:, first[rows, None] + np.arange(p * v)].sum(axis=0).reshape(len(rows), p, v)
+            way = np.cumsum(both[:, :, 0] + 2.0 * self.send_s[rows, None], axis=1)
+            before = np.concatenate([np.zeros((len(rows), 1)), way[:, :-1]], axis=1)
+            out[rows] = (before + self.micro_batches[rows, None] * both.sum(axis=2)).max(axis=1)
+        return out * (1.0 - ROUNDING)
 
     def makespans(self) -> FloatArray:
         """Seconds from the first forward to the last gradient of each plan [n]."""

@@ -16,6 +16,7 @@ FILES = {
     "path/to/run.log": SAMPLES / "runs" / "megatron_golden.log",
     "path/to/launch.sh": SAMPLES / "runs" / "launch_golden.sh",
     "path/to/result_0.txt": SAMPLES / "runs" / "mllog_golden.txt",
+    "path/to/bench.json": SAMPLES / "served" / "aiperf_golden.json",
 }
 SCENARIO = """
 role: train

@@ -132,3 +132,26 @@ def test_an_error_is_one_line_and_exits_2(arguments, message, capsys, empty_fold
     written = capsys.readouterr()
     assert message in written.err and written.err.count("\n") == 1
     assert written.out == "" and not Path("x.yaml").exists()
+
+
+def test_a_serving_benchmark_becomes_a_row_that_validate_scores(capsys, empty_folder):
+    bench = str(SAMPLES.parent / "served" / "vllm_golden.json")
+    ok(capsys, "import", bench, "--cluster", "h100", "--precision", "fp8", "-o", "served.csv")
+    (row,) = csv.DictReader((empty_folder / "served.csv").open(encoding="utf-8"))
+    assert (row["device"], row["engine"], row["precision"], row["tp_size"]) == ("h100-sxm", "vllm", "fp8", "1")
+    document = json.loads(ok(capsys, "validate", "serving", "served.csv", "--json"))
+    (table,) = document["tables"]
+    assert table["predicted"] == 1 and {line["metric"] for line in table["errors"]} >= {"agg: tpot", "agg: ttft"}
+    ok(capsys, "import", bench, "--cluster", "h100", "-o", "served.yaml")
+    assert read_scenario(empty_folder / "served.yaml").demand.concurrency == 32
+
+
+def test_a_serving_benchmark_validates_as_it_is(capsys):
+    bench = str(SAMPLES.parent / "served" / "sglang_golden.jsonl")
+    document = json.loads(ok(capsys, "validate", "serving", bench, "--cluster", "h100", "--json"))
+    assert document["tables"][0]["predicted"] == 2
+
+
+def test_flags_of_serving_benchmarks_do_not_go_with_training_runs(capsys):
+    assert run(["import", SCRIPT, "--tp", "4"]) == 2
+    assert "--tp: " in capsys.readouterr().err

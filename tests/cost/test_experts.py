@@ -28,6 +28,7 @@ PARAMETERS = {
     "quantum": 1.0,
     "unit_bytes_per_clock": 1000.0,
     "sort_clocks": 0.0,
+    "step_clocks": 0.0,
 }
 FIXED_S = 4000.0 / CLOCK
 
@@ -59,7 +60,12 @@ def drawn(tokens: int, topk: int, experts: int, ranks: int, skew: float) -> tupl
     e, totals = 1.0 - skew, np.zeros(2)
     for _ in range(200):
         x = ((high**e - low**e) * stream.random(experts) + low**e) ** (1.0 / e)
-        loads = np.round(x / x.sum() * pairs).astype(int)
+        loads = x / x.sum() * pairs
+        for _ in range(30):  # an expert gets at most a row of every token, others what is left
+            loads = np.minimum(loads, tokens)
+            free = loads[loads < tokens].sum()
+            loads[loads < tokens] *= 1.0 + (pairs - loads.sum()) / max(free, 1e-9)
+        loads = np.round(loads).astype(int)
         missing = pairs - loads.sum()
         if missing > 0:
             loads[np.argsort(loads + stream.random(experts) * 0.5)[:missing]] += 1
@@ -71,7 +77,19 @@ def drawn(tokens: int, topk: int, experts: int, ranks: int, skew: float) -> tupl
 
 def test_many_rows_on_few_experts_take_their_flops_over_the_reached_peak() -> None:
     flops = 2 * 262144 * 4096 * 2048 * 3
-    assert moe(machine_of(), 262144, 8) == pytest.approx(flops / (PEAK * 0.7), rel=0.15)
+    alone = machine_of(row_passes=0.0, up_passes=0.0)
+    assert moe(alone, 262144, 8) == pytest.approx(flops / (PEAK * 0.7), rel=0.15)
+
+
+def test_passes_over_activations_add_to_the_products() -> None:
+    passes = 2 * 262144 * (4 * 4096 + 2 * 2 * 2048)  # bytes, by the default passes over hidden and up values
+    more = moe(machine_of(), 262144, 8) - moe(machine_of(row_passes=0.0, up_passes=0.0), 262144, 8)
+    assert more == pytest.approx(passes / (MEMORY_RATE * 0.8), rel=0.01)
+
+
+def test_a_lone_tile_waits_for_every_step_along_k() -> None:
+    slow = machine_of(step_clocks=1000.0)
+    assert moe(slow, 1, 1) == pytest.approx(FIXED_S + 1000.0 * (4096 + 2048) / CLOCK, rel=0.05)
 
 
 def test_few_rows_read_the_weights_of_the_experts_that_they_touch() -> None:
@@ -110,6 +128,9 @@ def test_experts_in_four_bits_are_read_four_times_as_fast() -> None:
         (512, 10, 512, 16, 1.2),
         (128, 8, 128, 4, 1.01),
         (8, 8, 128, 4, 1.01),
+        (16384, 2, 8, 4, 1.2),
+        (8192, 2, 8, 8, 1.2),
+        (16384, 1, 16, 2, 1.2),
     ],
 )
 def test_loads_of_the_busiest_rank_are_those_of_draws(
@@ -144,11 +165,10 @@ def test_pairs_of_other_ranks_cost_their_share_of_the_passes() -> None:
 
 
 def test_more_experts_than_the_dispatch_rule_allows_run_the_plainer_kernel() -> None:
-    machine = machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_clocks=0.0)
-    assert moe(machine, 262144, 128) == moe(machine_of(), 262144, 128)
-    assert moe(machine, 262144, 16, share=1 / 16) == pytest.approx(
-        2 * moe(machine_of(), 262144, 16, share=1 / 16), rel=0.05
-    )
+    bare = {"row_passes": 0.0, "up_passes": 0.0}
+    usual, machine = machine_of(**bare), machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_clocks=0.0, **bare)
+    assert moe(machine, 262144, 128) == moe(usual, 262144, 128)
+    assert moe(machine, 262144, 16, share=1 / 16) == pytest.approx(2 * moe(usual, 262144, 16, share=1 / 16), rel=0.05)
     slow = machine_of(fallback_above=128.0, fallback_bytes_per_clock=2.0)
     weights = 256 * 3 * 4096 * 2048 * 2
     assert moe(slow, 2048, 256) == pytest.approx(weights / (2.0 * 100 * CLOCK), rel=0.05)
@@ -168,8 +188,8 @@ def test_time_never_falls_when_rows_grow(
     mechanism: str, rows: int, experts: int, more: int, skew: float, ranks: int, topk: int
 ) -> None:
     machine = machine_of(mechanism)
-    # where pairs outnumber the experts a power law gets flatter, and its busiest rank a little less
-    slack = 1e-12 if skew <= 0.0 else 0.02
+    # between one and four pairs an expert a power law gets flatter, and its busiest rank touches a little less
+    slack = 1e-12 if skew <= 0.0 else 0.006
     before = moe(machine, rows, experts, skew, 1 / ranks, topk=topk)
     assert moe(machine, rows + more, experts, skew, 1 / ranks, topk=topk) >= before * (1 - slack)
 

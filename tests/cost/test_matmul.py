@@ -22,7 +22,7 @@ GEMM = {
     "fill_clocks": 500.0,
     "step_clocks": 1.0,
     "quantum": 0.5,
-    "split_clocks": 3000.0,
+    "split_us": 1.7,
     "unit_bytes_per_clock": 100.0,
     "ramp_clocks": 100.0,
     "granule": 64.0,
@@ -69,7 +69,7 @@ def waves_twin(m: int, n: int, k: int) -> float:
         operands = 2 * (min(a, m) + min(b, n)) / (100 * CLOCK)
         step = math.sqrt(arithmetic**2 + operands**2 + (1 / CLOCK) ** 2)
         paid = max(1.0, waves + 0.5 * (math.ceil(waves) - waves))
-        adding = 0.0 if split == 1 else 3000 / CLOCK + 4 * split * m * n / 2e13
+        adding = 0.0 if split == 1 else 1.7e-6 + 4 * split * m * n / 2e13
         stored = (500 + 0.02 * 2 * min(a, m) * min(b, n)) / CLOCK
         best = min(best, paid * (k / split * step + stored) + adding)
     return best
@@ -169,7 +169,7 @@ def test_a_lower_rate_never_makes_a_product_faster(name: str, m: int, n: int, k:
     assert gemm(slower, m, n, k) >= gemm(machine_of("tiles"), m, n, k) * (1 - 1e-12)
 
 
-LATENCIES = ["launch_clocks", "fill_clocks", "step_clocks", "split_clocks", "ramp_clocks", "store_clocks_per_byte"]
+LATENCIES = ["launch_clocks", "fill_clocks", "step_clocks", "split_us", "ramp_clocks", "store_clocks_per_byte"]
 
 
 @pytest.mark.parametrize("name", [*LATENCIES, "small_tile", "flop_pj", "quantum"])
@@ -213,7 +213,7 @@ def test_a_kernel_of_fixed_tiles_pays_whole_ones_and_never_splits() -> None:
 
 
 def test_a_long_inner_dimension_is_split_over_idle_units() -> None:
-    whole = machine_of("tiles", split_clocks=1e9)
+    whole = machine_of("tiles", split_us=1e6)
     assert gemm(machine_of("tiles"), 64, 256, 65536) < 0.5 * gemm(whole, 64, 256, 65536)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sim.catalog.library import default_library
+from sim.evidence import collective_rows
 from sim.evidence.context import Context
 from sim.evidence.kernel_rows import predict
 from sim.evidence.predictions import silent
@@ -37,3 +38,20 @@ def test_a_long_product_takes_its_own_time_and_one_in_a_graph_no_floor(tmp_path:
     long, long_replayed, short, short_replayed = predicted_us(tmp_path, rows)
     assert long == long_replayed > 1000
     assert short_replayed < 20 < short
+
+
+def test_a_run_on_one_node_that_says_nothing_is_one_process_and_one_over_several_is_not(tmp_path: Path) -> None:
+    def time_us(nodes: int, library: str, notes: str, size: int = 1024) -> float:
+        path = tmp_path / "collectives.csv"
+        header = "id,system,device,num_devices,nodes,op,bytes,time_us,busbw_gb_s,library,notes"
+        path.write_text(f"{header}\na,mine,h100-sxm,{8 * nodes},{nodes},all_reduce,{size},1,,{library},{notes}\n")
+        table = find_tables(path, "collectives")[0]
+        return float(collective_rows.predict(table.configuration(), Context(), silent).values["time_us"][0])
+
+    said_nothing, own = time_us(1, "NCCL 2.27", ""), time_us(1, "NCCL 2.27", "one process a GPU")
+    assert said_nothing == pytest.approx(40.0) == time_us(1, "NCCL", "-g 8")
+    assert own < 25.0
+    assert own == time_us(1, "NCCL", "mpirun -np 8") == time_us(1, "NCCL", "-b 8 -g 1")
+    assert time_us(1, "JAX/XLA", "") < 25.0
+    assert time_us(2, "NCCL", "") == time_us(2, "NCCL", "mpirun") < time_us(2, "NCCL", "one process launches") + 1e-9
+    assert time_us(1, "NCCL", "", 1 << 30) == time_us(1, "NCCL", "mpirun", 1 << 30)

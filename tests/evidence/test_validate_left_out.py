@@ -153,6 +153,14 @@ def test_the_intervals_hold_about_four_fifths_of_the_shipped_rows(name, context)
     assert 0.7 <= line.share <= 0.9, f"{name}: {line.share:.0%} of {line.n} rows inside their interval"
 
 
+@pytest.mark.parametrize("split", ["shapes", "generation"])
+def test_the_intervals_of_rows_left_out_hold_more_than_their_width_inside_the_ranges_would(table, split, context):
+    found, excluded = refit(table, split, context), scored_by(table, context)
+    (line,) = [c for c in coverage(table, found.predictions, excluded, context) if c.grouping == "all"]
+    assert line.n > 20
+    assert 0.65 <= line.share <= 0.99, f"{split}: {line.share:.0%} of {line.n} rows inside their interval"
+
+
 def test_coverage_counts_a_rate_as_the_time_of_the_step_that_it_tells(context):
     header = "model,layers,hidden,seq_len,device,num_devices,TP,PP,DP,step_time_s,tokens_per_s_per_device"
     table = parse_table(f"{header}\nm,2,64,128,h100-sxm,8,1,1,8,,100\nm,2,64,128,h100-sxm,8,1,1,8,,50\n", "x.csv")

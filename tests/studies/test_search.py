@@ -13,6 +13,8 @@ from sim.lowering import check
 from sim.studies.search import Question, alternatives, pareto, search
 from sim.studies.space import divisors, space
 from sim.training import price
+from sim.training.memory import usable_bytes
+from sim.training.pricing import quick, sketch
 
 LIBRARY = default_library()
 GPT = LIBRARY.model("llama-3.1-8b")
@@ -54,14 +56,32 @@ def test_fixed_fields_stay():
 def test_the_winner_is_that_of_pricing_each_plan_alone():
     question = Question(GPT, A100, 16, BASE, 1024)
     found = search(question)
-    sample = np.random.default_rng(0).choice(len(found.rows), 200, replace=False)
+    sample = np.random.default_rng(0).choice(len(found.rows), min(200, len(found.rows)), replace=False)
     plans = [found.plan(int(place)) for place in [0, *sample]]
     alone = np.array([float(price(GPT, [plan], A100, 1024).step_s[0]) for plan in plans])
     assert alone[0] == alone.min()
     assert alone == pytest.approx(found.step_s[[0, *sample]], rel=1e-12)
     assert np.all(np.diff(found.step_s) >= 0)
     assert np.all(found.memory_bytes <= A100.chip.memory.capacity_bytes)
-    assert found.legal == found.pruned + len(found.rows)
+    assert found.legal == found.pruned + found.beaten + len(found.rows)
+
+
+@pytest.mark.parametrize("pipeline", [{}, {"pp": 8}])
+@pytest.mark.parametrize("keep", [1, 10, 50])
+def test_what_is_left_out_by_its_bound_changes_neither_the_best_nor_the_front(pipeline, keep):
+    question = Question(GPT, A100, 16, BASE.with_(**pipeline), 1024, tuple(pipeline))
+    found = search(question, keep=keep)
+    plans = space(GPT, question.base, 16, 1024, ("1f1b",), question.fixed).plans
+    all_of_them = quick(GPT, plans, A100, 1024)
+    fits = np.flatnonzero(all_of_them.memory_bytes <= usable_bytes(A100))
+    step, memory = all_of_them.step_s[fits], all_of_them.memory_bytes[fits]
+    assert found.beaten > 0
+    assert found.step_s[:keep] == pytest.approx(np.sort(step)[:keep], rel=1e-12)
+    exact = pareto(step, memory)
+    assert found.step_s[found.front] == pytest.approx(step[exact], rel=1e-12)
+    assert found.memory_bytes[found.front] == pytest.approx(memory[exact], rel=1e-12)
+    least = sketch(GPT, plans, A100, 1024).least_s()
+    assert np.all(least <= all_of_them.step_s)
 
 
 def test_a_search_over_schedules_ranks_them_all():

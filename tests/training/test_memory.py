@@ -52,6 +52,7 @@ def run(tp, pp, dp, micro_batch, gradients, sharding="zero1"):
         (100, 12288, run(8, 6, 8, 4, "fp32"), 72),
         (94, 13312, run(4, 12, 8, 2, "fp32"), 67),
         (70, 14336, run(4, 12, 8, 4, "fp32"), 73),
+        (106, 12288, run(4, 12, 8, 4, "fp32"), 79),
     ],
 )
 def test_a_chip_of_the_bigscience_runs_holds_what_nvidia_smi_printed(layers, hidden, plan, printed_gb):
@@ -63,6 +64,18 @@ def test_a_chip_of_the_bigscience_runs_holds_what_nvidia_smi_printed(layers, hid
 def test_runs_that_ran_out_of_memory_do_not_fit(plan):
     held = sum(memory_parts(bloom(72, 14336), plan, target(), SEQ_LEN).values())
     assert held > usable_bytes(target())
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_a_run_that_ran_out_of_memory_and_is_in_no_table_does_not_fit(micro_batch):
+    held = sum(memory_parts(bloom(100, 12288), run(4, 6, 16, micro_batch, "fp32"), target(), SEQ_LEN).values())
+    assert held > usable_bytes(target())
+
+
+def test_fragmentation_is_a_share_of_all_tensors():
+    parts = memory_parts(bloom(70, 14336), run(4, 12, 8, 2, "fp32"), target(), SEQ_LEN)
+    tensors = sum(parts.values()) - parts["fragmentation"] - parts["framework"]
+    assert parts["fragmentation"] == pytest.approx(target().stack.factors["fragmentation"] * tensors)
 
 
 def test_parts_sum_to_what_is_held():

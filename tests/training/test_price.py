@@ -131,3 +131,21 @@ def test_an_interval_holds_the_step_and_comes_from_steps_that_no_fit_has_seen():
     known = H100.stack.residuals
     assert priced.low_s[0] / priced.step_s[0] == pytest.approx(np.exp(known["p10"]))
     assert priced.high_s[0] / priced.step_s[0] == pytest.approx(np.exp(known["p90"]))
+
+
+def test_dualpipe_hides_the_exchange_of_experts_but_for_the_units_that_move_it_and_passes_without_a_partner():
+    from sim.lowering.kinds import PART_IDS
+
+    model = LIBRARY.model("deepseek-v3").with_(mtp_layers=0)
+    on = target(LIBRARY, "h800", "megatron", "train")
+    part = PART_IDS["ep_traffic"]
+
+    def exchange(schedule, batch, overlap=True):
+        plan = Plan(pp=16, dp=64, ep=64, schedule=schedule, global_batch=64 * batch, recompute="none", overlap=overlap)
+        return price(model, [plan], on, 4096).parts[0, part].sum() / batch
+
+    whole = exchange("zb-h1", 128)
+    for batch in (32, 128, 512):
+        alone = 16 / batch
+        assert exchange("dualpipe", batch) == pytest.approx(whole * (alone + (1 - alone) * 20 / 132), rel=1e-6)
+    assert exchange("dualpipe", 128, overlap=False) == pytest.approx(whole)

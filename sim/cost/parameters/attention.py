@@ -60,7 +60,7 @@ DECODE = (
     Parameter(
         "item_clocks", 2000.0, "of a work item (a KV head of a sequence, or a split of it)", scale=300.0, scope="chip"
     ),
-    Parameter("item_size_clocks", 1000.0, "of a work item for each 128 values of its key", scale=300.0),
+    Parameter("item_size_clocks", 1000.0, "of a work item for each 128 values of its key", scale=300.0, scope="chip"),
     Parameter("head_clocks", 70.0, "of a work item for each 128 values of its query heads", scale=50.0),
     Parameter("sequence_clocks", 4.0, "for each sequence of the batch", scale=20.0),
     Parameter("split_clocks", 5000.0, "to add up the parts of a split KV range", scale=1000.0),
@@ -88,10 +88,8 @@ DECODE = (
         "regroup_clocks", 0.0, "copies that bring heads together, with several sequences and KV heads", scope="choice"
     ),
     Parameter("part_clocks", 80.0, "to add up the parts of a split KV range, for each part", scale=50.0),
-    Parameter(
-        "reach", 1.1, "items a unit that it takes to reach the memory bandwidth", bounds=(1.0, 4.0), scope="chip"
-    ),
-    Parameter("alone_launch_clocks", 0.0, "more of launch where heads are worked on alone", scale=2000.0, scope="chip"),
+    Parameter("reach", 1.1, "items a unit that it takes to reach the memory bandwidth", bounds=(1.0, 4.0)),
+    Parameter("alone_launch_clocks", 0.0, "more of launch where heads are worked on alone", scope="choice"),
     Parameter("plain_size", 0.0, "head size for which the stack falls back on a plainer kernel", scope="choice"),
     Parameter("plain_launch_clocks", 0.0, "more of launch of that kernel", scope="choice"),
     Parameter("plain_share", 1.0, "efficiency of that kernel over the usual one", bounds=(0.001, 1.0)),
@@ -99,6 +97,23 @@ DECODE = (
     Parameter("plain_sequence_clocks", 0.0, "of that kernel for each sequence of a small batch", scope="choice"),
     Parameter("plain_batch", 0.0, "sequences from which that kernel costs no such clocks", scope="choice"),
     Parameter("front_ghz", 0.0, "clock in which launches count; 0: the chip's own", scope="choice"),
+    Parameter(
+        "part_waves", 0.0, "waves that parts of KV ranges fill by the stack's rule; 0: what is fastest", scope="choice"
+    ),
+    Parameter("part_tokens", 128.0, "fewest tokens of a part by that rule", scope="choice"),
+    Parameter("part_root", 0.0, "by that rule no more parts than sqrt(this * most parts); 0: all", scope="choice"),
+    Parameter(
+        "alone_below", 0.0, "waves of parts of `part_tokens` below which heads are worked on alone", scope="choice"
+    ),
+    Parameter("ramp", 0.0, "order of the norm that joins one wave and the waves; 0: the larger", scope="choice"),
+    Parameter("wide_exponent", 0.0, "efficiency falls as (128 / head size) to this power above 128", scope="choice"),
+    Parameter(
+        "alone_split_clocks",
+        6000.0,
+        "more of adding up parts where heads are worked on alone",
+        scale=2000.0,
+        scope="chip",
+    ),
 )
 
 LINEAR = (

@@ -23,10 +23,10 @@ EXPERTS = (
     ),
     Parameter(
         "quantum",
-        0.5,
+        1.0,
         "tiles: how much of the last wave's idle units is paid; 0 = work is spread evenly",
         bounds=(0.0, 1.0),
-        scale=0.2,
+        scope="choice",
     ),
     Parameter("unit_bytes_per_clock", 100.0, "tiles: operand bytes that one unit takes in a clock", scope="chip"),
     Parameter("experts_clocks", 5.0, "for each expert that gets a row (offsets, grouping)", scale=20.0),
@@ -53,4 +53,6 @@ EXPERTS = (
     ),
     Parameter("fallback_clocks", 10000.0, "that kernel's launch less the usual one's", scale=5000.0),
     Parameter("fallback_bytes_per_clock", 5.0, "that one unit moves in a clock in that kernel"),
+    Parameter("step_clocks", 4.0, "tiles: clocks for each k of a lone tile (latency of the inner loop)", scale=0.3),
+    Parameter("cache_share", 0.25, "tiles: share of the cache that keeps activations between kernels", scope="choice"),
 )

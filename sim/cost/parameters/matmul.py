@@ -14,7 +14,6 @@ MATMUL = (
         "reached share of the peak on large shapes",
         bounds=(0.01, 1.0),
         width=0.05,
-        scope="chip",
     ),
     Parameter("memory_efficiency", 0.85, "reached share of the memory bandwidth", bounds=(0.01, 1.0), scope="chip"),
     Parameter(
@@ -47,8 +46,9 @@ MATMUL = (
         "tiles: how much of the last wave's idle units is paid; 0 = work is spread evenly",
         bounds=(0.0, 1.0),
         scale=0.2,
+        scope="chip",
     ),
-    Parameter("split_clocks", 5000.0, "tiles: to add up the parts of a split inner dimension", scale=1000.0),
+    Parameter("split_us", 2.8, "tiles: to add up the parts of a split inner dimension", scale=0.5),
     Parameter("unit_bytes_per_clock", 250.0, "tiles: operand bytes that one unit takes in a clock", width=0.3),
     Parameter("ramp_clocks", 500.0, "until memory runs at full rate", scope="choice"),
     Parameter("quantise_clocks", 0.0, "launch of the pass that quantises activations", scope="choice"),
