@@ -167,6 +167,7 @@ PARTS = (
     "gradients",
     "bubble",
     "host",
+    "draft",
 )
 PHASE_IDS = {name: index for index, name in enumerate(PHASES)}
 PART_IDS = {name: index for index, name in enumerate(PARTS)}

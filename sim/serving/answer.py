@@ -149,6 +149,7 @@ def _named(name: str) -> tuple[str, str]:
     units = {
         "preemptions": "preemptions",
         "iterations": "iterations",
+        "tokens_per_decode": "tokens",
         "replica_hours": "h",
         "replicas_mean": "replicas",
         "replica_starts": "replicas",

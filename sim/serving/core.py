@@ -13,8 +13,8 @@ import numpy as np
 
 from ..jit import inline, jit
 from . import state as at
-from .leaps import leap, may_leap
-from .prices import book, gap_bin, price
+from .leaps import demand, leap, may_leap
+from .prices import book, gap_bin, price, tokens_made
 from .state import Columns, Core, IntArray, Tables
 
 _NEVER = np.iinfo(np.int64).max
@@ -49,7 +49,10 @@ def _leave(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
     request = core.running[slot, at.ID]
     cached = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE]
     if core.running[slot, at.DECODES] == 1:
-        cached -= 1  # the last token made has no KV yet
+        left = core.running[slot, at.FINISH_STEP] - count[at.STEP]  # below 0: drafts beyond its end
+        cached = (
+            columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] - left - 1
+        )  # the last has no KV yet
         count[at.N_DECODING] -= 1
         count[at.N_FRESH] -= core.running[slot, at.FRESH]
         count[at.KV_TOKENS] -= cached + 1
@@ -87,9 +90,8 @@ def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
 
 @inline
 def _demand(tables: Tables, core: Core) -> int:
-    """Blocks that the decoding sequences need for their next token."""
-    needed: int = core.growth[(-core.counts[at.STEP]) % tables.whole[at.BLOCK]]
-    return needed
+    """Blocks that the decoding sequences need for what they make next."""
+    return demand(tables, core, core.counts[at.STEP], tokens_made(tables, core.counts[at.ROUND]))
 
 
 @inline
@@ -157,7 +159,8 @@ def _admit(tables: Tables, columns: Columns, core: Core, budget: int, room: int)
         held = _blocks(target, whole[at.BLOCK])
         need = held
         if static:
-            need = _blocks(columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] - 1, whole[at.BLOCK])
+            longest = columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] + whole[at.VERIFY] - 2
+            need = _blocks(longest, whole[at.BLOCK])
         reserve = whole[at.WATERMARK] if count[at.N_RUNNING] > 0 else 0
         tokens = _chunk(tables, target - columns.tokens[request, at.CACHED], budget) if budget > 0 else 0
         if need + reserve > room or (tokens == 0 and not static):
@@ -190,8 +193,9 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
         return False
     if whole[at.MODE] == at.CONTINUOUS:
         evicted = count[at.N_DECODING] > 0 and _grow(tables, columns, core)
-        count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
-        budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS] - count[at.N_DECODING])
+        count[at.B_DECODES] = count[at.N_DECODING]
+        count[at.B_SAMPLES] = count[at.N_DECODING] * whole[at.VERIFY]
+        budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS] - count[at.B_SAMPLES])
         if not evicted:
             _admit(tables, columns, core, budget, count[at.FREE])
         return bool(count[at.B_DECODES] + count[at.B_CHUNKS] > 0)  # nothing: who waits lacks blocks that others hold
@@ -200,7 +204,8 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
         _admit(tables, columns, core, budget, count[at.FREE] - _demand(tables, core))
     if count[at.B_CHUNKS] == 0:
         _grow(tables, columns, core)
-        count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
+        count[at.B_DECODES] = count[at.N_DECODING]
+        count[at.B_SAMPLES] = count[at.N_DECODING] * whole[at.VERIFY]
     return bool(count[at.B_DECODES] + count[at.B_CHUNKS] > 0)
 
 
@@ -208,7 +213,9 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
 def _finish(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
     count, request = core.counts, core.running[slot, at.ID]
     if core.running[slot, at.DECODES] == 1:
-        columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT]
+        beyond = count[at.STEP] - core.running[slot, at.FINISH_STEP]
+        count[at.EMITTED] -= beyond
+        core.gaps[0] -= beyond
     _leave(tables, columns, core, slot)
     columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT]
     columns.times_s[request, at.FINISH] = core.clock[at.END]
@@ -219,11 +226,15 @@ def _finish(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
 
 
 @inline
-def _decoded(columns: Columns, core: Core) -> None:
-    """Every decoding sequence has made one token."""
+def _decoded(tables: Tables, columns: Columns, core: Core) -> None:
+    """Every decoding sequence has made a token, and those that were drafted well come with it."""
     count, end_s = core.counts, core.clock[at.END]
-    count[at.STEP] += 1
-    count[at.KV_TOKENS] += count[at.N_DECODING]
+    made = tokens_made(tables, count[at.ROUND])
+    count[at.ROUND] += 1
+    count[at.STEP] += made
+    count[at.KV_TOKENS] += count[at.N_DECODING] * made
+    count[at.EMITTED] += count[at.N_DECODING] * made
+    core.gaps[0] += count[at.N_DECODING] * (made - 1)
     if count[at.N_DECODING] > count[at.N_FRESH]:
         core.gaps[gap_bin(end_s - core.clock[at.LAST_DECODE])] += count[at.N_DECODING] - count[at.N_FRESH]
     if count[at.N_FRESH] > 0:
@@ -268,7 +279,7 @@ def _complete(tables: Tables, columns: Columns, core: Core) -> None:
     """The iteration at work has ended."""
     count = core.counts
     if count[at.B_DECODES] > 0:
-        _decoded(columns, core)
+        _decoded(tables, columns, core)
     if count[at.B_CHUNKS] == 0 and count[at.MIN_FINISH] > count[at.STEP]:
         return
     kept = 0
@@ -276,7 +287,7 @@ def _complete(tables: Tables, columns: Columns, core: Core) -> None:
         if core.running[i, at.CHUNK] > 0:
             gone = _prefilled(tables, columns, core, i)
         else:
-            gone = core.running[i, at.DECODES] == 1 and core.running[i, at.FINISH_STEP] == count[at.STEP]
+            gone = core.running[i, at.DECODES] == 1 and core.running[i, at.FINISH_STEP] <= count[at.STEP]
         if gone:
             _finish(tables, columns, core, i)
         else:
@@ -309,7 +320,7 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
         if count[at.PHASE] == at.BUSY:
             if clock[at.END] > until_s:
                 return True
-            if may_leap(core):
+            if may_leap(tables, core):
                 leap(tables, core, until_s, decide, False)
                 continue
             _complete(tables, columns, core)
@@ -329,7 +340,7 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
 def _refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
     if input_tokens + output_tokens > whole[at.MAX_LEN]:
         return at.TOO_LONG
-    if _blocks(input_tokens + output_tokens - 1, whole[at.BLOCK]) > whole[at.BLOCKS]:
+    if _blocks(input_tokens + output_tokens + whole[at.VERIFY] - 2, whole[at.BLOCK]) > whole[at.BLOCKS]:
         return at.NO_CAPACITY
     if whole[at.ONE_SHOT] == 1 and input_tokens > whole[at.MAX_TOKENS]:
         return at.ONE_PASS
@@ -376,4 +387,4 @@ def horizon(tables: Tables, core: Core) -> float:
     """
     if core.counts[at.PHASE] != at.BUSY:
         return math.inf
-    return leap(tables, core, math.inf, True, True) if may_leap(core) else float(core.clock[at.END])
+    return leap(tables, core, math.inf, True, True) if may_leap(tables, core) else float(core.clock[at.END])

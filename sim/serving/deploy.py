@@ -34,7 +34,7 @@ def packed(setup: Setup, asked: Requests) -> tuple[Pack, cost.Machine]:
         return cost.seconds(rows, machine)
 
     longest = int((asked.input_tokens.astype(np.int64) + asked.output_tokens).max(initial=1))
-    return pack(setup.model, setup.plan, target, setup.engine, price, longest), machine
+    return pack(setup.model, setup.plan, target, setup.engine, price, longest, setup.draft_model), machine
 
 
 def pools(deployment: Deployment, asked: Requests, models: Sequence[str]) -> tuple[list[Pool], list[cost.Machine]]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 class Limits:
     """Settings of one replica, all resolved. kv_blocks None: nothing is cached. padding: none, buckets or power_of_two.
 
-    one_shot: a request is one prompt pass without decode. longest: tokens of the longest request that tables must hold.
+    one_shot: a request is one prompt pass without decode. longest: tokens of the longest request that tables must hold. drafts:
+    tokens that a decode step drafts for each sequence; tokens_a_step: what it makes of each on average, the drafts that hold
+    and one more. cp: ranks that a prompt is spread over.
     """
 
     max_num_seqs: int = 256
@@ -24,6 +26,9 @@ class Limits:
     one_shot: bool = False
     attention_dp: int = 1
     pp: int = 1
+    cp: int = 1
+    drafts: int = 0
+    tokens_a_step: float = 1.0
     chips: int = 1
     buckets: tuple[int, ...] = ()
     power_of_two: bool = False

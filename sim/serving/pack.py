@@ -13,6 +13,7 @@ from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..lowering.kinds import PARTS
 from . import state as at
+from .drafter import Speculated, drafting, tokens_a_step
 from .limits import Limits
 from .lowered import Lowered, Price
 from .prices import FIRST_KV
@@ -26,13 +27,14 @@ _UNBOUNDED = 2**40
 
 
 class Costs(Protocol):
-    """Seconds of the parts of a pass; see `lowered.Lowered`."""
+    """Seconds of the parts of a pass; see `lowered.Lowered`. draft_s is asked for only where tokens are drafted."""
 
     launches: float
 
     def trunk_s(self, tokens: FloatArray) -> FloatArray: ...
     def logits_s(self, sequences: FloatArray) -> FloatArray: ...
     def decode_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
+    def draft_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
     def prefill_s(self, sequences: FloatArray, query_tokens: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
 
 
@@ -40,14 +42,15 @@ class Pack:
     """Tables of one replica and what fills them. Replicas of equal configuration share one pack."""
 
     def __init__(self, costs: Costs, limits: Limits) -> None:
-        tokens = max(limits.max_batched_tokens, limits.max_num_seqs)  # room for a token of each sequence at least
+        verified = limits.max_num_seqs * (1 + limits.drafts)
+        tokens = max(limits.max_batched_tokens, verified)  # room for a decode step of every sequence at least
         limits = replace(limits, max_batched_tokens=tokens)
         self.costs = costs
         self.limits = limits
         buckets = _powers(tokens) if limits.power_of_two else limits.buckets
-        sequence_buckets = _powers(limits.max_num_seqs) if limits.power_of_two else ()
+        sequence_buckets = _powers(verified) if limits.power_of_two else ()
         self.token_points = _grid(tokens, 256, 32, buckets)
-        self.sequence_points = _grid(limits.max_num_seqs, 8, 4, sequence_buckets)
+        self.sequence_points = _grid(verified, 8, 4, sequence_buckets)
         self.query_points = _grid(tokens, 8, 4, buckets if limits.power_of_two else ())
         columns = 3 + max(0, math.ceil(math.log2(max(limits.longest, 2 * FIRST_KV) / FIRST_KV)))
         self.kv_points = np.array([0.0] + [FIRST_KV * 2.0**c for c in range(columns)])
@@ -57,11 +60,11 @@ class Pack:
     def _tables(self, tokens: int, buckets: tuple[int, ...], sequence_buckets: tuple[int, ...]) -> Tables:
         limits, points, v = self.limits, self.sequence_points, len(self.kv_points) + 1
         cell, weight = _cells(self.token_points, tokens, buckets)
-        row, row_weight = _cells(points, limits.max_num_seqs, sequence_buckets)
+        row, row_weight = _cells(points, limits.max_num_seqs * (1 + limits.drafts), sequence_buckets)
         query, query_weight = _cells(self.query_points, tokens, buckets if limits.power_of_two else ())
         return Tables(
             whole=self._whole(),
-            host_s=np.array([limits.eager_launch_s * self.costs.launches, limits.step_host_s, limits.sequence_host_s]),
+            real=self._real(),
             cell=cell,
             weight=weight,
             trunk=np.full(len(self.token_points), np.nan),
@@ -70,10 +73,18 @@ class Pack:
             row_weight=row_weight,
             logits=np.full(len(points), np.nan),
             decode=np.full((len(points), v), np.nan),
+            draft=np.full((len(points), v), np.nan),
             query=query,
             query_weight=query_weight,
             prefill=np.full((len(self.query_points), v, 2), np.nan),
         )
+
+    def _real(self) -> FloatArray:
+        limits, real = self.limits, np.zeros(at.REALS)
+        real[at.LAUNCH_FLOOR_S] = limits.eager_launch_s * self.costs.launches
+        real[at.STEP_HOST_S], real[at.SEQUENCE_HOST_S] = limits.step_host_s, limits.sequence_host_s
+        real[at.TOKENS_A_STEP] = limits.tokens_a_step
+        return real
 
     def _whole(self) -> IntArray:
         limits, whole = self.limits, np.zeros(at.SETTINGS, dtype=np.int64)
@@ -88,6 +99,7 @@ class Pack:
         whole[at.ONE_SHOT] = limits.one_shot
         whole[at.ATTENTION_DP], whole[at.PP] = limits.attention_dp, limits.pp
         whole[at.PAD_KV] = limits.power_of_two
+        whole[at.VERIFY], whole[at.CP] = 1 + limits.drafts, limits.cp
         return whole
 
     def refused(self, input_tokens: int, output_tokens: int) -> int:
@@ -128,6 +140,9 @@ class Pack:
         kv = np.maximum(self.kv_points, 1.0)
         seconds = self.costs.decode_s(np.full(len(kv), self.sequence_points[row]), kv)
         self.tables.decode[row, :-1], self.tables.decode[row, -1] = seconds, seconds[-1]
+        if self.limits.drafts:
+            seconds = self.costs.draft_s(np.full(len(kv), self.sequence_points[row]), kv)
+            self.tables.draft[row, :-1], self.tables.draft[row, -1] = seconds, seconds[-1]
 
     def _fill_prefill(self, row: int, column: int) -> None:
         rows = _lacking(self.tables.prefill[:, column, 0], row)
@@ -169,13 +184,23 @@ def _cells(points: FloatArray, largest: int, buckets: tuple[int, ...]) -> tuple[
     return cell.astype(np.int64), np.where(above > cell, (counts - points[cell]) / span, 0.0)
 
 
-def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price, longest: int) -> Pack:
+def pack(
+    model: Model,
+    plan: Plan,
+    target: Target,
+    engine: Engine,
+    price: Price,
+    longest: int,
+    draft_model: Model | None = None,
+) -> Pack:
     """One replica of a model under a plan. price: seconds of each row, such as `cost.seconds` with a machine; longest:
     tokens (input and output) of the longest request. Settings of `engine` count for the whole replica; a stack's defaults of
     sequences and tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does
     not fit."""
     engine, stack = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp), target.stack
     plan = as_served(plan, model, target.chip)
+    drafter = drafting(model, plan, engine, draft_model)
+    drafts = engine.speculative.tokens if engine.speculative and drafter else 0
     recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     one_shot = model.encoder_only or recommender
     limits = Limits(
@@ -183,7 +208,7 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
         max_batched_tokens=engine.max_batched_tokens or 1,
         scheduler=engine.scheduler or "continuous",
         kv_block=engine.kv_block,
-        kv_blocks=None if one_shot else kv_blocks(model, plan, engine, target),
+        kv_blocks=None if one_shot else kv_blocks(model, plan, engine, target, drafter),
         watermark=engine.watermark,
         prefix_cache=engine.prefix_cache,
         max_model_len=engine.max_model_len or model.max_positions or 2**31,
@@ -191,6 +216,9 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
         one_shot=one_shot,
         attention_dp=plan.attention_dp,
         pp=plan.pp,
+        cp=plan.cp,
+        drafts=drafts,
+        tokens_a_step=tokens_a_step(drafts, engine.speculative.acceptance if engine.speculative else 0.0),
         chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
         buckets=engine.buckets,
         power_of_two=stack.buckets == "power_of_two",
@@ -199,5 +227,9 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
         sequence_host_s=stack.sequence_host_s,
         request_host_s=stack.request_host_s,
     )
-    lowered = Lowered(model, plan, price, stack.kernels_per_layer * model.layers, stack.launch_hidden_s)
-    return Pack(lowered, limits)
+    small, hidden_s = stack.kernels_per_layer, stack.launch_hidden_s
+    lowered = Lowered(model, plan, price, small * model.layers, hidden_s, 1.0 + drafts)
+    if drafter is None:
+        return Pack(lowered, limits)
+    passes = Lowered(*drafter, price, small * drafter[0].layers, hidden_s)
+    return Pack(Speculated(lowered, passes, drafts, price), limits)

@@ -133,7 +133,7 @@ class Continuous(_Builtin):
 
     def decide(self, now: float, waiting: list[Sequence], running: list[Sequence], kv: KvCache) -> tuple[Batch, int]:
         decodes = [s for s in running if s.decodes]
-        chunks, budget = self._go_on(running, self.limits.max_batched_tokens - len(decodes))
+        chunks, budget = self._go_on(running, self.limits.max_batched_tokens - len(decodes) * (1 + self.limits.drafts))
         if kv.growing <= kv.free:
             chunks += self._admit(waiting, len(running), budget, kv)
         return Batch(decodes, chunks), 1 if chunks else _next_completion(decodes)
@@ -172,7 +172,7 @@ class Static(_Builtin):
         admits: list[Sequence] = []
         promised = 0
         for sequence in waiting[: self.limits.max_num_seqs]:
-            need = kv.blocks_for(sequence.input_tokens + sequence.output_tokens - 1)
+            need = kv.blocks_for(sequence.input_tokens + sequence.output_tokens - 1 + self.limits.drafts)
             if need > kv.room(promised, len(admits)):
                 break
             promised += need

@@ -11,6 +11,7 @@ from ..catalog.targets import Target
 from ..errors import Infeasible, InputError
 from ..lowering.footprint import serving_footprint
 from ..units import text
+from .drafter import held_beside
 
 
 def resolved(engine: Engine, target: Target) -> Engine:
@@ -43,8 +44,11 @@ def of_replica(found: Engine, given: Engine, ranks: int) -> Engine:
     return found.with_(**{name: getattr(found, name) * ranks for name in names})
 
 
-def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int | None:
-    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached.
+def kv_blocks(
+    model: Model, plan: Plan, engine: Engine, target: Target, drafter: tuple[Model, Plan] | None = None
+) -> int | None:
+    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached. drafter: a model
+    that drafts, with weights and KV of its own on the same ranks.
 
     Raises Infeasible if it holds not one block.
     """
@@ -52,9 +56,12 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
     memory = target.chip.memory.capacity_bytes / target.chip.ranks
     limit = float(engine.kv_fraction or 0.0) * memory
     states = float(held.state[0]) * math.ceil((engine.max_num_seqs or 1) / plan.attention_dp)
-    fixed = float(held.total[0])
+    fixed, per_token = float(held.total[0]), float(held.kv_per_token[0])
+    if drafter is not None:
+        draft_bytes, draft_kv_bytes = held_beside(model, drafter)
+        fixed, per_token = fixed + draft_bytes, per_token + draft_kv_bytes
     left = limit - fixed - states
-    per_block = float(held.kv_per_token[0]) * engine.kv_block
+    per_block = per_token * engine.kv_block
     if left < per_block or left < 0.0:
         raise Infeasible(
             f"{model.id} on {target.cluster.id}: weights and workspace take {text(fixed, 'bytes')} and states of "

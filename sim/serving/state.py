@@ -35,7 +35,7 @@ REASONS = {
     EXPIRED: "given up, waited too long",
 }
 # columns of a running sequence [S, 5]: CHUNK = prompt tokens in the batch at work; DECODES = 1 once its prompt is done;
-# FINISH_STEP = the replica's decode step that makes its last token; FRESH = 1 until its first decode step
+# FINISH_STEP = the replica's STEP at which its last token is made; FRESH = 1 until its first decode step
 ID, CHUNK, DECODES, FINISH_STEP, FRESH = range(5)
 SLOTS = 5
 # counters of a replica
@@ -55,31 +55,34 @@ SLOTS = 5
     B_SAMPLES,
 ) = range(13)
 (MIN_FINISH, PREEMPTIONS, ITERATIONS, PEAK_BLOCKS, PEAK_RUNNING, MISSING, MISSING_ROW, MISSING_COLUMN) = range(13, 21)
-(REPORTED, N_FINISHED, PREFILLED, DECODED, DECODE_STEPS, NEWCOMER) = range(
-    21, 27
-)  # NEWCOMER: the batch at work does not know it
-COUNTERS = 27
+# NEWCOMER: the batch at work does not know it. STEP counts the tokens that each decoding sequence has made since the start, ROUND
+# the decode steps that have ended (equal unless several tokens are drafted); DECODED: sequences of all decode steps; EMITTED:
+# tokens that they made
+(REPORTED, N_FINISHED, PREFILLED, DECODED, DECODE_STEPS, NEWCOMER, ROUND, EMITTED) = range(21, 29)
+COUNTERS = 29
 # PHASE
 IDLE, FORMED, BUSY = range(3)
 # clocks of a replica [s]; integrals over its busy time (running sequences, blocks); parts of the iteration at work
 (NOW, END, LAST_DECODE, BUSY_S, RUNNING_S, BLOCK_S, DECODE_S, PREFILL_S, LOGITS_S, HOST_S, SECONDS) = range(11)
 # their sums, by what the time was for: attention of decodes and prompts; logits and host time, each for (prefill, decode)
 SUM_DECODE_S, SUM_PREFILL_S, SUM_LOGITS_S, SUM_HOST_S = 11, 12, 13, 15
-TRUNK_S = 17
-CLOCKS = 18
+TRUNK_S, DRAFT_S, SUM_DRAFT_S = 17, 18, 19
+CLOCKS = 20
 # rows of the log of chunks in the batch at work
 QUERY, PRIOR = range(2)
 # what a price may lack
 NOTHING, TRUNK, LOGITS, DECODE, PREFILL = range(5)
 # how a batch is formed by the compiled core
 CONTINUOUS, PREFILL_FIRST, STATIC = range(3)
-# integer settings
-(MODE, MAX_SEQS, MAX_TOKENS, BLOCK, BLOCKS, WATERMARK, MAX_LEN, ONE_SHOT, ATTENTION_DP, PP, PAD_KV, KEEPS_KV) = range(
-    12
+# integer settings; VERIFY: tokens of a sequence that a decode step looks at (drafted ones and one more); CP: ranks a prompt is
+# spread over
+(MODE, MAX_SEQS, MAX_TOKENS, BLOCK, BLOCKS, WATERMARK, MAX_LEN, ONE_SHOT, ATTENTION_DP, PP, PAD_KV, VERIFY, CP) = range(
+    13
 )
-SETTINGS = 12
+SETTINGS = 13
 # float settings
-LAUNCH_FLOOR_S, STEP_HOST_S, SEQUENCE_HOST_S = range(3)
+LAUNCH_FLOOR_S, STEP_HOST_S, SEQUENCE_HOST_S, TOKENS_A_STEP = range(4)
+REALS = 4
 
 GAP_BINS = 1280  # 128 a decade from 1 us to 10,000 s: 1.8% wide
 N_PARTS = len(PARTS)
@@ -88,14 +91,14 @@ N_PARTS = len(PARTS)
 class Tables(NamedTuple):
     """Prices of one replica, filled on first use (NaN = not yet).
 
-    whole, host_s: settings. cell, weight: token count -> grid point at or below, and how far towards the next. trunk[P]:
+    whole, real: settings. cell, weight: token count -> grid point at or below, and how far towards the next. trunk[P]:
     seconds of everything but attention and logits; own[P]: without the experts, which work for the tokens of all
-    attention-DP ranks. row, row_weight: sequences -> row of decode[R, V] and logits[R].
+    attention-DP ranks. row, row_weight: sequences -> row of decode[R, V], draft[R, V] and logits[R].
     query, query_weight: chunk length -> row of prefill[Q, V, 2] (fixed seconds; seconds of each sequence).
     """
 
     whole: IntArray
-    host_s: FloatArray
+    real: FloatArray
     cell: IntArray
     weight: FloatArray
     trunk: FloatArray
@@ -104,6 +107,7 @@ class Tables(NamedTuple):
     row_weight: FloatArray
     logits: FloatArray
     decode: FloatArray
+    draft: FloatArray
     query: IntArray
     query_weight: FloatArray
     prefill: FloatArray

@@ -10,7 +10,7 @@ from ..errors import InputError
 from . import state as at
 from .kv_cache import KvCache
 from .pack import Pack
-from .prices import count_gap, cut_batch, price_batch
+from .prices import count_gap, cut_batch, price_batch, tokens_next
 from .schedulers import Batch, Scheduler, Sequence
 from .state import Columns, core_of
 
@@ -33,6 +33,7 @@ class Stepper:
         self.batch = Batch()
         self.stable_for = 0
         self.finished: list[int] = []
+        self.made = 1
         self.number = 0
         self._iteration = [watcher.iteration for watcher in watch if hasattr(watcher, "iteration")]
 
@@ -116,7 +117,8 @@ class Stepper:
     def _begin(self) -> bool:
         """Decide, make room, start an iteration. False: the scheduler wants nothing now."""
         now = float(self.core.clock[at.NOW])
-        self.kv.growing = sum(self._needs_block(s) for s in self.running if s.decodes)
+        self.made = tokens_next(self.pack.tables, int(self.core.counts[at.ROUND]))
+        self.kv.growing = sum(self._growth(s) for s in self.running if s.decodes)
         if self.stable_for > 0 and self.leap and self.kv.growing <= self.kv.free:
             batch = self.batch
         else:
@@ -132,8 +134,9 @@ class Stepper:
         self._start(now)
         return True
 
-    def _needs_block(self, sequence: Sequence) -> bool:
-        return sequence.done_tokens % self.kv.block == 0
+    def _growth(self, sequence: Sequence) -> int:
+        """Blocks that a decoding sequence needs for what it makes next."""
+        return self.kv.blocks_for(sequence.done_tokens + self.made) - self.kv.blocks_for(sequence.done_tokens)
 
     def _check(self, batch: Batch) -> None:
         """An illegal batch is the scheduler's mistake: say so."""
@@ -147,7 +150,7 @@ class Stepper:
         for sequence, tokens in batch.chunks:
             if not 0 < tokens <= sequence.left_tokens:
                 raise InputError(f"scheduler {name}: a chunk of {tokens} for {sequence}. Use 1 to left_tokens.")
-        tokens = len(batch.decodes) + sum(tokens for _, tokens in batch.chunks)
+        tokens = len(batch.decodes) * whole[at.VERIFY] + sum(tokens for _, tokens in batch.chunks)
         if tokens > whole[at.MAX_TOKENS]:
             raise InputError(
                 f"scheduler {name}: {tokens} tokens in a batch. Use at most max_batched_tokens = {whole[at.MAX_TOKENS]}."
@@ -157,12 +160,12 @@ class Stepper:
             raise InputError(f"scheduler {name}: a sequence stands twice in one batch. Name it once.")
 
     def _grow(self, wanted: list[Sequence]) -> tuple[list[Sequence], bool]:
-        """Give each decoding sequence of the batch a block if its next token needs one; evict from the end if none is free."""
+        """Give each decoding sequence of the batch the blocks that its next tokens need; evict from the end if none is free."""
         wanted_ids = {s.id for s in wanted}
         evicted = False
         while True:
             decodes = [s for s in self.running if s.id in wanted_ids]
-            need = sum(self._needs_block(s) for s in decodes)
+            need = sum(self._growth(s) for s in decodes)
             if need <= self.kv.free:
                 self.kv.take(need)
                 return decodes, evicted
@@ -205,7 +208,9 @@ class Stepper:
         """Price the batch and start it."""
         count, clock, chunks = self.core.counts, self.core.clock, self.batch.chunks
         count[at.B_DECODES], count[at.B_CHUNKS] = len(self.batch.decodes), len(chunks)
-        count[at.B_SAMPLES] = len(self.batch.decodes) + sum(tokens == s.left_tokens for s, tokens in chunks)
+        count[at.B_SAMPLES] = len(self.batch.decodes) * self.pack.tables.whole[at.VERIFY] + sum(
+            tokens == s.left_tokens for s, tokens in chunks
+        )
         for i, (sequence, tokens) in enumerate(chunks):
             self.core.chunks[i] = tokens, sequence.done_tokens
         self._publish()
@@ -225,10 +230,13 @@ class Stepper:
     def _complete(self, end_s: float) -> None:
         """The iteration has ended: tokens are made, sequences finish."""
         if self.batch.decodes:
-            self.core.counts[at.STEP] += 1
+            self.core.counts[at.STEP] += self.made
+            self.core.counts[at.ROUND] += 1
         for sequence in self.batch.decodes:
-            sequence.done_tokens += 1
-            self._made(sequence, end_s)
+            sequence.done_tokens += self.made
+            for _ in range(min(self.made, sequence.output_tokens - sequence.made_tokens)):
+                self._made(sequence, end_s)
+                self.core.counts[at.EMITTED] += 1
         for sequence, tokens in self.batch.chunks:
             sequence.done_tokens += tokens
             if sequence.done_tokens == sequence.target_tokens:
