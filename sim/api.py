@@ -11,7 +11,7 @@ from .catalog.library import Library, default_library
 from .catalog.models import Model
 from .catalog.plans import Plan
 from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic, serving_groups
-from .catalog.targets import Target, adjusted, check_size, fingerprint, target
+from .catalog.targets import Target, adjusted, check_size, fingerprint, modified, target
 from .errors import InputError
 from .lowering.check import check, resolved
 from .report.commands import command
@@ -37,11 +37,11 @@ class _Asked:
             )
         self.scenario, self.library = scenario, library
         self.group: Group = group or scenario.groups[0]
-        self.model: Model = library.model(self.group.model)
+        self.model: Model = modified(library.model(self.group.model), self.group)
         asked = self.group.engine.speculative
         self.draft_model = library.model(asked.draft_model) if asked and asked.draft_model else None
         found = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
-        self.target: Target = adjusted(found, self.group.power_cap_w, self.group.chip_changes)
+        self.target: Target = adjusted(found, self.group)
         self.training = training
         self.devices, self.replicas = self._sizes()
         check_size(self.target.cluster, self.devices)

@@ -1,4 +1,4 @@
-"""`--set key=value`: change one value of a scenario, or of its chip, by its key path; `*=` multiplies, `+=` adds."""
+"""`--set key=value`: change one value of a scenario, or of its chip, cluster or model, by its key path; `*=` multiplies, `+=` adds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _SECTIONS = {
     "economy": ("economy",),
     "groups": ("groups",),
 }
+_CATALOGUE = ("chip", "cluster", "model")  # records of the catalogue, of every group
 
 
 def change(data: dict[str, Any], text: str) -> None:
@@ -26,17 +27,17 @@ def change(data: dict[str, Any], text: str) -> None:
         raise InputError(f"--set {text!r} is not a change. Write key=value, key*=factor or key+=amount.")
     steps = match["key"].split(".")
     head, rest = steps[0], steps[1:]
-    if head == "chip" and rest:
-        wanted = text.strip().removeprefix("chip.")
-        read_change(wanted)
-        group = data["groups"][0]
-        group["chip_changes"] = [*group.get("chip_changes", ()), wanted]
+    if head in _CATALOGUE and rest:
+        wanted = text.strip().removeprefix(f"{head}.")
+        if head == "chip":
+            read_change(wanted)
+        for group in data["groups"]:
+            group[f"{head}_changes"] = [*group.get(f"{head}_changes", ()), wanted]
         return
     if head not in _SECTIONS or not rest:
-        known = ", ".join(f"{name}." for name in (*_SECTIONS, "chip"))
-        raise InputError(
-            f"--set {match['key']}: a change begins with one of {known} {did_you_mean(head, (*_SECTIONS, 'chip'))}"
-        )
+        heads = (*_SECTIONS, *_CATALOGUE)
+        known = ", ".join(f"{name}." for name in heads)
+        raise InputError(f"--set {match['key']}: a change begins with one of {known} {did_you_mean(head, heads)}")
     holder: Any = data
     for step in _SECTIONS[head]:
         holder = holder[step] if isinstance(step, int) else holder.setdefault(step, {})

@@ -88,6 +88,16 @@ COMMANDS = {
             "path/to/bench.json --cluster h100 --tp 2 --precision fp8 -o served.csv",
         ),
     ),
+    "whatif": Command(
+        "whatif",
+        "Change a value of chip, cluster, model, plan or price: both sides, what matters, what binds next.",
+        (
+            "scenario.yaml --set chip.memory.bandwidth*=2",
+            "scenario.yaml --tornado",
+            "--role serve --model llama-3.1-70b --cluster h100 --tp 4 --concurrency 32 --input-tokens 1000 "
+            "--output-tokens 100 --until memory.bandwidth",
+        ),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",

@@ -24,7 +24,7 @@ from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traf
 from ..errors import InputError
 from ..units import UNITS, split_unit
 
-Verb = Literal["fit", "train", "serve", "trace", "traffic"]
+Verb = Literal["fit", "train", "serve", "trace", "traffic", "whatif"]
 KeyPath = tuple[str | int, ...]
 
 _GROUP: KeyPath = ("groups", 0)
@@ -38,6 +38,8 @@ _NEITHER = {
     "kind",
     "chip_changes",
     "speculative",
+    "cluster_changes",
+    "model_changes",
 }  # records, and what the verb itself decides
 _REPLICAS = {"replicas", "prefill_replicas", "decode_replicas", "min_replicas", "max_replicas"}
 
@@ -112,10 +114,11 @@ def options(verb: Verb) -> tuple[Option, ...]:
         hidden = {*hidden, "power_cap_w", *(_REPLICAS - {"replicas"})}
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
-        _add(found, TokenBudget, ("demand",), "The question", _NEITHER if verb == "train" else {*_NEITHER, "tokens"})
-    if verb in ("serve", "trace"):
+        budget = _NEITHER if verb in ("train", "whatif") else {*_NEITHER, "tokens"}
+        _add(found, TokenBudget, ("demand",), "The question", budget)
+    if verb in ("serve", "trace", "whatif"):
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
-    if verb == "serve":
+    if verb in ("serve", "whatif"):
         _add(found, Slo, ("slo",), "Limits that a request must keep", _NEITHER)
     hidden = set() if training else set(Plan.model_fields) - _SERVING_PLAN
     _add(found, Plan, (*_GROUP, "plan"), "Plan", _NEITHER | hidden)
@@ -129,7 +132,7 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Operations, ("operations",), "Running the fleet", ())
     if verb == "train":
         _add(found, Campaign, ("campaign",), "Failures over a campaign", ())
-    if verb in ("train", "serve"):
+    if verb in ("train", "serve", "whatif"):
         _add(found, Economy, ("economy",), "Money, energy, carbon", _NEITHER)
     return tuple(found.values())
 
@@ -219,7 +222,7 @@ def scenario_from(
 
         for text in changes:
             change(data, text)
-    if verb in ("train", "serve") and not data["groups"][0].get("model"):
+    if verb in ("train", "serve", "whatif") and not data["groups"][0].get("model"):
         raise InputError(f"{verb}: no model is named. Give a SCENARIO file, or --model and --cluster.")
     flag_of = {_dotted(option.path): f"--{option.name}" for option in known.values()}
     return _parsed(data, flag_of)

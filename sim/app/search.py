@@ -58,7 +58,7 @@ def question_of(call: Call, asked: Scenario, schedules: str) -> Any:
     """The search that a scenario asks for: what its plan says stays, what it does not say is searched."""
     from ..catalog.clusters import sliced
     from ..catalog.scenarios import TokenBudget
-    from ..catalog.targets import check_size, target
+    from ..catalog.targets import adjusted, check_size, modified, target
     from ..lowering.sharding import SCHEDULES
     from ..studies.search import Question
     from ..studies.space import FREE
@@ -71,14 +71,20 @@ def question_of(call: Call, asked: Scenario, schedules: str) -> Any:
     if unknown:
         raise InputError(f"--schedules = {unknown[0]!r} is no schedule. Use {', '.join(SCHEDULES)} or all.")
     fixed = tuple(name for name in FREE if name in group.plan.model_fields_set)
-    found = target(library, group.cluster, group.stack, "train")
+    found = adjusted(target(library, group.cluster, group.stack, "train"), group)
     check_size(found.cluster, group.devices)
     cluster, _ = sliced(found.cluster, group.devices)
     seq_len = asked.demand.seq_len if isinstance(asked.demand, TokenBudget) else 2048
     if "schedule" in fixed:
         names = (group.plan.schedule,)
     return Question(
-        library.model(group.model), found._replace(cluster=cluster), group.devices, group.plan, seq_len, fixed, names
+        modified(library.model(group.model), group),
+        found._replace(cluster=cluster),
+        group.devices,
+        group.plan,
+        seq_len,
+        fixed,
+        names,
     )
 
 

@@ -47,8 +47,10 @@ class Plan(Record):
         "zero1", description="what data-parallel ranks shard: optimizer, + gradients, + parameters (FSDP)"
     )
     shard_degree: Count | None = Field(None, description="ranks over which is sharded (HSDP); null: all of dp * cp")
-    recompute: Literal["auto", "none", "selective", "full"] = Field(
-        "auto", description="activation recomputation; auto: full, of as few layers as memory asks for"
+    recompute: Literal["auto", "none", "selective", "full", "operators"] = Field(
+        "auto",
+        description="activation recomputation; auto: full, of as few layers as memory asks for; operators: PyTorch's policy, "
+        "which keeps attention and every other product",
     )
     recompute_layers: Share = Field(1.0, description="share of the layers that are recomputed")
     sequence_parallel: Flag = Field(True, description="norms and residuals sharded over tp")

@@ -103,6 +103,12 @@ class Group(Record):
     engine: Engine = Engine()
     power_cap_w: Positive | None = Field(None, description="power that one chip may draw; null: its own limit")
     chip_changes: tuple[Text, ...] = Field((), description="what if the chip were another, such as matrix.clock*=1.1")
+    cluster_changes: tuple[Text, ...] = Field(
+        (), description="what if the cluster were another, such as tiers.0.bandwidth*=2"
+    )
+    model_changes: tuple[Text, ...] = Field(
+        (), description="what if the model were another, such as blocks.0.layers*=2"
+    )
 
 
 class Scenario(Record):

@@ -11,6 +11,9 @@ from .chip_changes import changed
 from .chips import Chip, Family
 from .clusters import Cluster
 from .library import Library
+from .models import Model
+from .record_changes import rewritten
+from .scenarios import Group
 
 
 class Target(NamedTuple):
@@ -43,15 +46,22 @@ def target(library: Library, cluster: str, stack: str | None, role: str) -> Targ
     return Target(chip, family, found, chosen, library.calibration(chip, chosen))
 
 
-def adjusted(found: Target, power_cap_w: float | None, chip_changes: tuple[str, ...]) -> Target:
-    """The target with another chip than the catalogue's: changed values, a power cap below its own limit [W].
+def adjusted(found: Target, group: Group) -> Target:
+    """The target as a group changes it: values of the chip and the cluster, a power cap below the chip's own limit [W].
 
-    Raises InputError for a value that a chip does not have.
+    Raises InputError for a value that a chip or cluster does not have.
     """
-    chip = changed(found.chip, chip_changes)
-    if power_cap_w is not None:
-        chip = chip.with_(power=chip.power.with_(cap_w=power_cap_w))
-    return found._replace(chip=chip)
+    chip = changed(found.chip, group.chip_changes)
+    if group.power_cap_w is not None:
+        chip = chip.with_(power=chip.power.with_(cap_w=group.power_cap_w))
+    return found._replace(chip=chip, cluster=rewritten(found.cluster, group.cluster_changes, "cluster"))
+
+
+def modified(model: Model, group: Group) -> Model:
+    """The model as a group changes it; its published size no longer checks it then."""
+    if not group.model_changes:
+        return model
+    return rewritten(model.with_(published_parameters=None), group.model_changes, "model")
 
 
 def check_size(cluster: Cluster, devices: int) -> None:

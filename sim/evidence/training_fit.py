@@ -280,18 +280,21 @@ def value_now(number: Number, context: Context) -> float:
     return read(Calibration, library.find("calibration", file).path).parameters[kind][number.parameter] * divisor
 
 
-def residuals_of(steps: Steps, residual: FloatArray) -> dict[str, dict[str, float]]:
-    """p10 and p90 of log(measured / predicted) of rows that a fit had not seen, by stack; `moe_` of mixtures of experts. Few rows
-    of a stack stand beside those of all stacks of its chips' family."""
-    stacks = np.array([case.target.stack.id for case in steps.cases], dtype=object)
-    families = np.array([case.target.family.id for case in steps.cases], dtype=object)
-    moe = np.array([tier in ("M", "Tm") for tier in steps.tiers])
+def residuals_of(steps: Steps, residuals: Sequence[FloatArray]) -> dict[str, dict[str, float]]:
+    """p10 and p90 of log(measured / predicted) of rows that fits had not seen, by stack; `moe_` of mixtures of experts.
+    residuals: of each way to leave rows out, which count alike: a plan that is asked about may be of a kind of runs that was
+    measured, or not. Few rows of a stack stand beside those of all stacks of its chips' family."""
+    ways = len(residuals)
+    residual = np.concatenate(residuals)
+    stacks = np.array([case.target.stack.id for case in steps.cases] * ways, dtype=object)
+    families = np.array([case.target.family.id for case in steps.cases] * ways, dtype=object)
+    moe = np.array([tier in ("M", "Tm") for tier in steps.tiers] * ways)
     out: dict[str, dict[str, float]] = {}
     for stack in sorted(set(stacks)):
         family = families[stacks == stack][0]
         for prefix, kind in (("", ~moe), ("moe_", moe)):
             rows = kind & (stacks == stack)
-            if rows.sum() < FEWEST:
+            if rows.sum() < FEWEST * ways:
                 rows = kind & (families == family)
             known = residual[rows & np.isfinite(residual)]
             if known.size >= FEWEST:

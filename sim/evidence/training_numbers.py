@@ -43,6 +43,7 @@ _EVERY = (
     *_EAGER_FSDP,
     *("megatron-2021", "megatron-deepspeed", "vtrain-megatron", "maxtext", "neuronx", "optimum-habana"),
 )
+_GPU = (*_BRIDGE, *_TITAN, *_EAGER_FSDP, "megatron-2021", "megatron-deepspeed", "vtrain-megatron")
 _PRODUCTS = ("projection", "ffn", "router", "logits")
 
 
@@ -110,6 +111,9 @@ NUMBERS: tuple[Number, ...] = (
     _of("sharded weights, torchtitan", _TITAN, "fsdp_exposed", 0.3, 0.5),
     _of("sharded weights, Megatron with Transformer Engine", _BRIDGE, "fsdp_exposed", 0.3, 0.5),
     _of("sharded weights, XLA on ICI", ("maxtext",), "fsdp_exposed", 0.3, 0.5),
+    # what all domains of the inner network lose to the slowest of them
+    _of("waiting for the slowest domain, XLA", ("maxtext",), "straggle", 0.01, 0.7),
+    _of("waiting for the slowest domain, GPUs", _GPU, "straggle", 0.01, 0.7),
     # sums of gradients outside the product
     _of("passes of gradient sums, DeepSpeed", ("megatron-deepspeed",), "gradient_passes", 1.0, 0.6),
     _of("passes of gradient sums, Megatron-LM 2021", ("megatron-2021",), "gradient_passes", 1.0, 0.4),

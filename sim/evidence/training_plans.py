@@ -12,6 +12,7 @@ from ..catalog.library import cluster_of
 from ..catalog.models import Model
 from ..catalog.plans import Dtypes, Plan
 from .tables import Row, Skip
+from .training_sources import UNKNOWN, Source
 
 UNFUSED_UNTIL = 2022  # sources up to this year that do not name their attention kernel ran it unfused
 PASS_TOKENS = 8192  # tokens of a pass where a source states no micro-batch and has no pipeline
@@ -26,10 +27,9 @@ class Layout(NamedTuple):
 
 
 def layout_of(
-    row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int, int] = (1, 1), gradients: str = ""
+    row: Row, model: Model, chip: Chip, year: int, unstated: tuple[int, int] = (1, 1), source: Source = UNKNOWN
 ) -> Layout:
-    """The plan of a row published in `year`; degrees count what software addresses; `gradients` as in `Source`. Raises Skip
-    if they cannot be."""
+    """The plan of a row published in `year`; degrees count what software addresses. Raises Skip if they cannot be."""
     tp, pp, cp = row.count("TP") or unstated[0], row.count("PP") or unstated[1], row.count("CP") or 1
     ranks, seq_len = row.need("num_devices") * chip.ranks, row.need("seq_len")
     batch = row.count("global_batch")
@@ -56,12 +56,12 @@ def layout_of(
         global_batch=planned,
         sharding=sharding_of(row, chip),
         shard_degree=_shard_degree(row, dp * cp),
-        recompute=_recompute(row),
+        recompute=_recompute(row, source.selective),
         sequence_parallel=_sequence_parallel(row, chip, year),
         flash_attention=_flash(row, year),
         trainable="lora" if lora else "all",
         lora_rank=LORA_RANK if lora else 0,
-        dtypes=dtypes_of(row, gradients),
+        dtypes=dtypes_of(row, source.gradients),
     )
     rest = row.text("plan_rest")
     return Layout(with_rest(plan, rest, row.place) if rest else plan, 1.0 if batch is None else batch / planned)
@@ -85,8 +85,9 @@ def schedule_of(row: Row) -> str:
 
 
 def _chunks(row: Row, pp: int, model: Model) -> int:
-    """Stated chunks of a stage, where the pipeline has layers for them; schedules that fold it bring their own."""
-    virtual = row.count("VPP") or 1
+    """Stated chunks of a stage, two where notes say that it interleaves and not how, where the pipeline has layers for them;
+    schedules that fold it bring their own."""
+    virtual = row.count("VPP") or (2 if "interleaved 1f1b" in row.text("notes").lower() else 1)
     return virtual if schedule_of(row) == "1f1b" and pp > 1 and pp * virtual <= model.layers else 1
 
 
@@ -100,14 +101,16 @@ def interleaved(plan: Plan, model: Model, chunk_layers: int) -> Plan:
 
 def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
     """(tp, pp) that a row without any layout may have used, least first: tensor parallel within a node, then pipelines of
-    such nodes; powers of two. TPUs: one program, sharded."""
+    such nodes; powers of two that divide the ranks. TPUs: one program, sharded."""
     if chip.family == "tpu" or any(row.count(name) for name in ("TP", "PP", "DP")):
         return [(1, 1)]
     devices = row.need("num_devices")
     within = min(devices, row.count("devices_per_node") or 1) * chip.ranks
     tensor = [2**e for e in range(within.bit_length())]
     stages = [2**e for e in range(1, (devices * chip.ranks // tensor[-1]).bit_length())]
-    return [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages)]
+    degrees = [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages if pp <= (row.count("layers") or pp))]
+    ways = devices * chip.ranks // (row.count("CP") or 1)
+    return [(tp, pp) for tp, pp in degrees if ways % (tp * pp) == 0]
 
 
 def _micro_batch(row: Row, chip: Chip, degrees: tuple[int, int], per_rank: int, seq_len: int) -> int:
@@ -158,10 +161,13 @@ def _flash(row: Row, year: int) -> bool:
     return year > UNFUSED_UNTIL
 
 
-def _recompute(row: Row) -> str:
-    """Stated recomputation; `minimal` keeps all products, offloading one tensor recomputes the rest; unstated: as memory asks."""
+def _recompute(row: Row, selective: str) -> str:
+    """Stated recomputation; `selective` means what the source's software means by it ("": Megatron's); `minimal` keeps all
+    products, offloading one tensor recomputes the rest; unstated: as memory asks."""
     text = row.text("recompute").lower()
-    if text in ("none", "selective", "full"):
+    if text == "selective":
+        return selective or text
+    if text in ("none", "full", "operators"):
         return text
     if text == "minimal":
         return "selective"

@@ -18,7 +18,8 @@ class Source(NamedTuple):
     """attention: `full` or `causal`; counts: `model` FLOPs or `hardware` (a recompute pass included); peak: MFU is over the
     `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family;
     year: of publication, for rows that do not give it; gradients: format they are summed in, "" = fp32 unless the row is fp16;
-    chunk_layers: layers of a chunk of the interleaved pipeline that the source runs where a row states none, "" = not interleaved."""
+    chunk_layers: layers of a chunk of the interleaved pipeline that the source runs where a row states none, "" = not interleaved;
+    selective: `recompute` of a plan that the source means by selective, "" = selective."""
 
     source: str
     notes_pattern: str
@@ -29,9 +30,10 @@ class Source(NamedTuple):
     year: str
     gradients: str
     chunk_layers: str
+    selective: str
 
 
-_UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "")
+UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "", "")
 
 
 @lru_cache(maxsize=1)
@@ -49,4 +51,4 @@ def source_of(tag: str, notes: str) -> Source:
     for entry in _sources():
         if entry.source == tag and re.search(entry.notes_pattern, notes):
             return entry
-    return _UNKNOWN
+    return UNKNOWN

@@ -107,6 +107,8 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
         """Bytes per byte that is left of (dense, expert) parameters when their data-parallel ranks shard this level."""
         limit = np.where(c.sharding == SHARDING["zero3"], c.shard, np.inf)
         sharded = c.sharding >= SHARDING[level]
+        if level == "zero2":
+            sharded &= ~c.settles
         ways = [np.where(sharded, np.minimum(ranks, limit), 1.0) for ranks in (c.dp * c.cp, expert_ways)]
         return np.asarray(each_dense / ways[0] + each_experts / ways[1])
 
@@ -227,6 +229,7 @@ def _activations(model: Model, c: Columns, seq_len: float, layers: list[Column])
             layer, less = layer + part[0], less + np.where(c.flash, part[1], 0.0)
             widest = np.maximum(widest, inputs + part[2])
         dropped = np.where(full, layer - inputs, np.where(c.recompute == RECOMPUTE["selective"], less, 0.0))
+        dropped = np.where(c.recompute == RECOMPUTE["operators"], (layer - inputs) / 2.0, dropped)
         kept = kept + count * (layer - share * dropped)
         moment = np.maximum(moment, np.where(count > 0, np.where(share > 0, dropped, 0.0) + widest, 0.0))
     moved = c.offload_inputs & full

@@ -13,7 +13,7 @@ from .blocks import ACTIVATION_BYTES, Pass, layer, look
 from .kernels import DTYPE_IDS, EMBEDDING, HEAD, SEND, STEP, Kernels, concatenate
 from .kinds import KIND_IDS, PART_IDS, PHASE_IDS
 from .rows import Rows
-from .sharding import SHARDING, Columns, Step, columns
+from .sharding import RECOMPUTE, SHARDING, Columns, Step, columns
 from .weights import Weights, weights
 
 _K = KIND_IDS
@@ -24,6 +24,9 @@ _TURNED = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather", "atte
 _REPEATS = {"memory": 1.5, "linear_attention": 2.0, "gather": 3.0}
 
 NARROW = [DTYPE_IDS[name] for name in ("fp8", "fp8_block", "fp4")]
+# what the policy of operators keeps: attention, sums scattered over a group, and what experts sent
+_KEPT = [_K[name] for name in ("attention_prefill", "reduce_scatter", "all_reduce")]
+_MOVED = [PART_IDS["ep_traffic"]]
 CAST_BYTES = 4.0  # 2 read, 1 written as it lies, 1 transposed
 
 
@@ -204,14 +207,18 @@ def _phase(table: Kernels, name: str) -> dict[str, NDArray[np.generic]]:
 
 
 def _recompute(layers: Kernels, c: Columns) -> Kernels:
-    """Full: the layers again; selective: what lies between queries and the output projection (Korthikanti et al., 2022)."""
+    """Full: the layers again; selective: what lies between queries and the output projection (Korthikanti et al., 2022);
+    operators: all but attention, scattered sums and, of products in 16 bits, every other one (the list of operators that
+    torchtitan keeps names `mm` and not the scaled products of 8 bits)."""
     mode = c.recompute[layers.owner]
     core = layers.part == PART_IDS["attention"]
-    rows = np.flatnonzero((mode == 2) | ((mode == 1) & core))
+    kept = np.isin(layers.kind, _KEPT) | np.isin(layers.part, _MOVED)
+    again = (mode == RECOMPUTE["full"]) | ((mode == RECOMPUTE["selective"]) & core)
+    rows = np.flatnonzero(again | ((mode == RECOMPUTE["operators"]) & ~kept))
     table = layers.take(rows)
-    return table.take(
-        np.arange(len(rows)), count=table.count * c.recompute_share[table.owner], **_phase(table, "recompute")
-    )
+    wide = (mode[rows] == RECOMPUTE["operators"]) & (table.kind == _K["gemm"]) & ~np.isin(table.dtype, NARROW)
+    share = c.recompute_share[table.owner] * np.where(wide, 0.5, 1.0)
+    return table.take(np.arange(len(rows)), count=table.count * share, **_phase(table, "recompute"))
 
 
 def _backward(forward: Kernels, c: Columns) -> Kernels:
@@ -282,10 +289,10 @@ def _sums(c: Columns, held: Weights) -> Kernels:
 def _shards(c: Columns, held: Weights) -> Kernels:
     """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch; in a pipeline once, since the backward
     pass of a micro-batch follows soon. ZeRO-2 and 3: its gradients scattered, because a rank has no room for those that it does
-    not own."""
+    not own; of ZeRO-2 in a pipeline once a step (`_once`), as PyTorch's stages leave it to the last micro-batch."""
     tables = []
     sharded = ((c.sharding == SHARDING["zero3"]) & (c.shard > 1)).astype(np.float64)
-    scattered = ((c.sharding >= SHARDING["zero2"]) & (c.shard > 1)).astype(np.float64)
+    scattered = ((c.sharding >= SHARDING["zero2"]) & ~c.settles & (c.shard > 1)).astype(np.float64)
     for phase in ("forward", "backward"):
         rows = Rows(c.n, phase)
         for site, size in held.sites():
@@ -319,7 +326,7 @@ def _once(c: Columns, held: Weights) -> Kernels:
         outer = np.maximum(1.0, ranks / np.minimum(ranks, c.shard))
         hybrid = ((c.sharding == SHARDING["zero3"]) & (outer > 1)).astype(np.float64)
         rows.emit("all_reduce", "dp_traffic", (gradients, ranks, stride, 1.0), count=none)
-        once = split * (c.sharding == SHARDING["zero1"])
+        once = split * c.settles
         rows.emit("reduce_scatter", "dp_traffic", (gradients, ranks, stride, 1.0), count=once)
         rows.emit("all_gather", "dp_traffic", (2.0 * trained, ranks, stride, 1.0), count=split)
         share = gradients / np.minimum(ranks, c.shard)

@@ -36,8 +36,9 @@ def _set(record: Record) -> dict[str, Any]:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    if name == "chip_changes":
-        return [word for change in value for word in ("--set", f"chip.{change}")]
+    if name.endswith("_changes"):
+        head = name.removesuffix("_changes")
+        return [word for change in value for word in ("--set", f"{head}.{change}")]
     split = split_unit(name)
     flag = (split[0] if split else name).replace("_", "-")
     if isinstance(value, bool):

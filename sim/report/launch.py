@@ -116,6 +116,7 @@ def _megatron_unsaid(model: Model, plan: Plan) -> list[str]:
     return [
         *([f"schedule {plan.schedule}"] if plan.schedule != "1f1b" else []),
         *(["recompute auto (it is settled by gambrel train)"] if plan.recompute == "auto" else []),
+        *(["recompute operators (PyTorch's policy)"] if plan.recompute == "operators" else []),
         *(["offload activations"] if plan.offload == "activations" else []),
         *(["trainable lora"] if plan.trainable == "lora" else []),
         *([f"optimizer state in {plan.dtypes.optimizer}"] if plan.dtypes.optimizer != "fp32" else []),
@@ -167,7 +168,7 @@ def torchtitan(model: Model, plan: Plan, seq_len: int) -> str:
     shard = max(1, degree // plan.cp) if sharded else 1
     replicate = (plan.dp or 1) // shard
     name = "interleaved" if plan.virtual_stages > 1 else plan.schedule
-    recompute = {"full": "full", "selective": "selective"}.get(plan.recompute, "none")
+    recompute = {"full": "full", "selective": "selective", "operators": "selective"}.get(plan.recompute, "none")
     words = [
         f"--parallelism.data_parallel_replicate_degree {replicate}",
         f"--parallelism.data_parallel_shard_degree {shard}",
@@ -222,6 +223,7 @@ def maxtext(model: Model, plan: Plan, seq_len: int) -> str:
         "quantization": {"fp8": "fp8", "int8": "int8"}.get(plan.dtypes.weights or "", ""),
     }
     unsaid = [f"sharding {plan.sharding}"] if plan.sharding in ("zero1", "zero2") else []
+    unsaid += ["recompute operators (PyTorch's policy)"] if plan.recompute == "operators" else []
     unsaid += [f"schedule {plan.schedule}"] if plan.schedule != "1f1b" else []
     return "\n".join(
         [*_unsaid(unsaid), *(f"{key}: {value if value != '' else chr(34) * 2}" for key, value in lines.items())]

@@ -45,8 +45,8 @@ def evict_all(tables: Tables, columns: Columns, core: Core, now: float, gone: In
 
 
 @jit
-def withdraw(columns: Columns, core: Core, request: int) -> None:
-    """Take a request that waits out of the queue."""
+def withdraw(columns: Columns, core: Core, request: int, now: float) -> None:
+    """Take a request that waits out of the queue at `now`, up to which the replica has been run."""
     count, tokens = core.counts, columns.tokens
     before, here = -1, count[at.HEAD]
     while here != request:
@@ -59,3 +59,5 @@ def withdraw(columns: Columns, core: Core, request: int) -> None:
         count[at.TAIL] = before
     count[at.N_WAITING] -= 1
     count[at.NEWCOMER] = 1  # whoever stood behind it may fit
+    if count[at.PHASE] == at.IDLE:
+        core.clock[at.NOW] = max(core.clock[at.NOW], now)

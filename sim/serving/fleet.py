@@ -20,7 +20,7 @@ from . import state as at
 from .autoscaler import Autoscaler, strikes
 from .pools import Fleet, Pool, check
 from .prefix_cache import PrefixCache
-from .replica import CONTROL, Compiled, Executor, Moment, Replica
+from .replica import CONTROL, UP, Compiled, Executor, Moment, Replica
 from .roster import Roster
 from .routers import ROUTERS, Request, Router
 from .schedulers import SCHEDULERS, load, make
@@ -71,8 +71,8 @@ class Run:
         self.sources = Sources(self.env, self.requests, self.columns, self._send)
         self.arrived = [watcher.arrived for watcher in watch if hasattr(watcher, "arrived")]
         self.finished = [watcher.finished for watcher in watch if hasattr(watcher, "finished")]
-        if self.requests.concurrency is not None:
-            self.finished.insert(0, self.sources.finished)
+        if self.sources.listens:
+            self.finished.insert(0, self.sources.ended)
         self._prepare(leap)
         self.series = Series(self.env, self.replicas, self.pools, self.fleet.window_s or 0.0)
         self.sources.begin(max(pool.pack.limits.request_host_s for pool in self.pools))
@@ -82,13 +82,15 @@ class Run:
             replica.drain()
 
     def _prepare(self, leap: bool) -> None:
-        """Prefix caches, and who must be awake at completions: all that somebody listens to, and prefill replicas."""
+        """Prefix caches, and who must be awake at completions: all that somebody listens to; prefill and decode."""
         for replica in self.replicas:
             pool = self.pools[replica.pool]
             if pool.pack.limits.prefix_cache and self.requests.blocks is not None and pool.role != "decode":
                 replica.prefixes = PrefixCache(self.requests.block_tokens)
             if pool.role == "prefill":
                 replica.report_to([self._prefilled])
+            elif pool.role == "decode":
+                replica.report_to([self._freed, *self.finished])
             elif self.finished or not leap:
                 replica.report_to(self.finished)
 
@@ -107,7 +109,7 @@ class Run:
 
     def over(self) -> bool:
         """Can nothing happen any more?"""
-        if self.sources.open or self.gate or self.between or self.transfers.going:
+        if self.sources.open or self.gate or self.between or self.transfers.going or self.transfers.waiting:
             return False
         return not any(replica.working for replica in self.replicas)
 
@@ -150,7 +152,7 @@ class Run:
                 return False
             self.gate.append(request)
             return True
-        replica = self._router(stage).choose(asked, replicas)
+        replica = self._choose(stage, asked, replicas)
         if limit is not None and replica.waiting >= limit:
             tokens[request, at.STATUS] = at.SHED
             return False
@@ -188,12 +190,18 @@ class Run:
         given, wanted = int(tokens[request, at.INPUT]) + made, int(self.wanted[request]) - made
         return Request(request, self.env.now, given, wanted, session, ids, model)
 
-    def _router(self, stage: tuple[bool, int]) -> Router:
+    def _choose(self, stage: tuple[bool, int], asked: Request, replicas: list[Replica]) -> Replica:
         if stage not in self.routers:
             found = load(self.fleet.router, ROUTERS, "router", "choose")
             names = () if stage == (False, 0) else stage
             self.routers[stage] = make(found, generator(self.seed, "router", *names))
-        return self.routers[stage]
+        chosen = self.routers[stage].choose(asked, replicas)
+        if not isinstance(chosen, Replica) or chosen.state != UP:
+            name = type(self.routers[stage]).__name__
+            raise InputError(
+                f"router {name}: {chosen!r} is none of the replicas. Return one of those that it is given."
+            )
+        return chosen
 
     def _reuse(self, replica: Replica, asked: Request) -> None:
         """Look up the request's prefix blocks in the replica that it goes to."""
@@ -211,8 +219,8 @@ class Run:
             for tell in self.finished:
                 tell(request, number, now)
             return
-        length, block = int(tokens[at.INPUT] + tokens[at.MADE]) - 1, self.pools[replica.pool].pack.limits.kv_block
-        replica.hold(request, -(-length // block))
+        length = int(tokens[at.INPUT] + tokens[at.MADE]) - 1
+        replica.hold(request, replica.blocks_for(length))
         tokens[[at.STATUS, at.CACHED, at.OUTPUT]] = at.MOVING, length, self.wanted[request]
         self.columns.times_s[request, at.FINISH] = np.nan
         self.moved_s[request] -= now
@@ -225,7 +233,7 @@ class Run:
         if not replicas:
             self.between.append((request, source))
             return
-        target = self._router(stage).choose(asked, replicas)
+        target = self._choose(stage, asked, replicas)
         self.transfers.send(request, int(self.columns.tokens[request, at.CACHED]), source, target)
 
     def _moved(self, request: int, source: Replica, target: Replica) -> None:
@@ -235,6 +243,11 @@ class Run:
         self.columns.tokens[request, at.REPLICA] = target.number
         if not target.accept(request):
             self._ended(request)
+        self.transfers.pull(target)
+
+    def _freed(self, request: int, number: int, now: float) -> None:
+        """A decode replica has finished a request: it has room for another."""
+        self.transfers.pull(self.replicas[number])
 
     def _open(self, replica: Replica) -> None:
         """A replica has come up: whoever waits for one may go on."""
@@ -293,8 +306,8 @@ class Run:
 
     def _ended(self, request: int) -> None:
         """A request that was let in has ended without being served."""
-        if self.requests.concurrency is not None:
-            self.sources.finished(request, -1, self.env.now)
+        if self.sources.listens:
+            self.sources.ended(request, -1, self.env.now)
 
 
 def _columns(pools: Sequence[Pool], requests: Requests) -> Columns:

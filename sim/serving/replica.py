@@ -32,6 +32,7 @@ class Moment(simpy.Event):
         super().__init__(env)
         self._ok, self._value = True, None
         delay = at_s - env.now
+        assert delay >= 0.0  # nobody plans into the past
         while env.now + delay < at_s:
             delay = math.nextafter(delay, math.inf)
         while env.now + delay > at_s:
@@ -50,13 +51,14 @@ class Executor(Protocol):
     """
 
     core: Core
+    pack: Pack
 
     def advance(self, until_s: float, decide: bool) -> None: ...
     def arrive(self, request: int, now: float) -> bool: ...
     def horizon(self) -> float: ...
     def take_finished(self) -> list[int]: ...
     def evict_all(self, now: float) -> list[int]: ...
-    def withdraw(self, request: int) -> None: ...
+    def withdraw(self, request: int, now: float) -> None: ...
     def hold(self, blocks: int, now: float) -> None: ...
 
 
@@ -93,8 +95,8 @@ class Compiled:
         here: list[int] = gone.tolist()
         return here
 
-    def withdraw(self, request: int) -> None:
-        exits.withdraw(self.columns, self.core, request)
+    def withdraw(self, request: int, now: float) -> None:
+        exits.withdraw(self.columns, self.core, request, now)
 
     def hold(self, blocks: int, now: float) -> None:
         count, clock = self.core.counts, self.core.clock
@@ -105,8 +107,9 @@ class Compiled:
 
 
 class Replica:
-    """One copy of the model at work. number, pool: its place in the fleet. held: blocks of requests that are done here but whose
-    KV is still on its way to another replica. paid: when it began and ceased to be paid for, in turn."""
+    """One copy of the model at work. number, pool: its place in the fleet. held: blocks of requests whose KV is on its way from or
+    to here; expected: requests whose KV will come or is on its way here. paid: when it began and ceased to be paid for, in turn.
+    """
 
     def __init__(self, env: simpy.Environment, number: int, executor: Executor, *, pool: int, leap: bool) -> None:
         self.env = env
@@ -116,6 +119,7 @@ class Replica:
         self.leap = leap
         self.state, self.since_s = OFF, 0.0
         self.held: dict[int, int] = {}
+        self.expected = 0
         self.paid: list[float] = []
         self.prefixes: PrefixCache | None = None
         self.listeners: list[Any] = []
@@ -146,11 +150,23 @@ class Replica:
 
     def withdraw(self, request: int) -> None:
         """A request that waits here gives up."""
-        self.executor.withdraw(request)
+        self.executor.withdraw(request, self.env.now)
         self._poke()
 
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that hold so many tokens of one sequence."""
+        return -(-tokens // self.executor.pack.limits.kv_block)
+
+    def has_room(self, blocks: int) -> bool:
+        """Could one more sequence with so many blocks be admitted now?"""
+        self.executor.advance(self.env.now, False)
+        whole, count = self.executor.pack.tables.whole, self.executor.core.counts
+        here = int(count[at.N_RUNNING] + count[at.N_WAITING]) + len(self.held)
+        reserve = whole[at.WATERMARK] if count[at.N_RUNNING] > 0 else 0
+        return bool(here < whole[at.MAX_SEQS] and blocks + reserve <= count[at.FREE])
+
     def hold(self, request: int, blocks: int) -> None:
-        """A request is done here at this moment; its KV stays until `release`."""
+        """Blocks stay, or are kept free, for a request until `release`: its KV is on its way from or to here."""
         self.held[request] = blocks
         self.executor.hold(blocks, self.env.now)
 
@@ -180,17 +196,16 @@ class Replica:
 
     @property
     def in_flight(self) -> int:
-        """Requests here now, waiting or running."""
-        core, now = self.executor.core, self.env.now
-        if core.clock[at.END] <= now:  # else nothing has changed since the last arrival
-            self.executor.advance(now, False)
-        count = core.counts
-        return int(count[at.N_WAITING] + count[at.N_RUNNING])
+        """Requests here now, waiting or running, and those whose KV is on its way here."""
+        return self.waiting + int(self.executor.core.counts[at.N_RUNNING]) + self.expected
 
     @property
     def waiting(self) -> int:
         """Requests here now that do not run yet."""
-        return self.in_flight - int(self.executor.core.counts[at.N_RUNNING])
+        core, now = self.executor.core, self.env.now
+        if core.clock[at.END] <= now:  # else nothing has changed since the last arrival
+            self.executor.advance(now, False)
+        return int(core.counts[at.N_WAITING])
 
     @property
     def working(self) -> bool:

@@ -86,10 +86,10 @@ class Stepper:
         self._publish()
         return gone
 
-    def withdraw(self, request: int) -> None:
+    def withdraw(self, request: int, now: float) -> None:
         """See `exits.withdraw`."""
         self.waiting = [sequence for sequence in self.waiting if sequence.id != request]
-        self.stable_for = 0
+        self._wake(now)
         self._publish()
 
     def hold(self, blocks: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""KV on its way from prefill to decode replicas: transfers that share the ports of both, max-min fair."""
+"""KV on its way from prefill to decode replicas: it sets out when its target has room, and shares the ports of both, max-min fair."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ Arrived = Callable[[int, Replica, Replica], None]
 
 
 class Move:
-    """One request's KV, from where to where. transfer: on the wire, after the latency of the way."""
+    """One request's KV, from where to where. length: its tokens; transfer: on the wire, after the latency of the way."""
 
-    __slots__ = ("size_bytes", "source", "target", "transfer")
+    __slots__ = ("length", "source", "target", "transfer")
 
-    def __init__(self, source: Replica, target: Replica, size_bytes: float) -> None:
-        self.source, self.target, self.size_bytes = source, target, size_bytes
+    def __init__(self, source: Replica, target: Replica, length: int) -> None:
+        self.source, self.target, self.length = source, target, length
         self.transfer: Transfer | None = None
 
 
 class Transfers:
-    """All moves at work. A replica sends through one port and takes through another, each as fast as its pool says."""
+    """All moves. A replica sends through one port and takes through another, each as fast as its pool says. arrived: called with
+    (request, source, target) when the last byte is there; the target's blocks are free again for it to be admitted to."""
 
     def __init__(
         self, env: simpy.Environment, pools: Sequence[Pool], replicas: Sequence[Replica], arrived: Arrived
@@ -34,6 +35,7 @@ class Transfers:
         self.env = env
         self.pools = pools
         self.arrived = arrived
+        self.waiting: dict[int, Move] = {}  # in the order in which they came
         self.going: dict[int, Move] = {}
         self.moved_bytes = 0.0
         finite = [each for each in replicas if pools[each.pool].port_bytes_per_s < math.inf]
@@ -42,37 +44,62 @@ class Transfers:
             env, [Link(f"KV port {each.number}", pools[each.pool].port_bytes_per_s) for each in finite]
         )
 
-    def send(self, request: int, tokens: int, source: Replica, target: Replica) -> None:
-        """The KV of a request with so many tokens sets out."""
-        pool = self.pools[source.pool]
-        move = self.going[request] = Move(source, target, pool.token_bytes * tokens + pool.state_bytes)
-        latency_s = max(pool.port_s, self.pools[target.pool].port_s)
-        start = Moment(self.env, self.env.now + latency_s, ARRIVALS)
-        start.callbacks.append(partial(self._start, request, move))
+    def send(self, request: int, length: int, source: Replica, target: Replica) -> None:
+        """The KV of a request with so many tokens is to go; it stays where it is until the target has blocks for it."""
+        self.waiting[request] = Move(source, target, length)
+        target.expected += 1
+        self.pull(target)
+
+    def pull(self, target: Replica) -> None:
+        """A replica takes what waits for it, first come first served, while it has room."""
+        for request, move in [each for each in self.waiting.items() if each[1].target is target]:
+            blocks = target.blocks_for(move.length + 1)
+            if not target.has_room(blocks):
+                return
+            del self.waiting[request]
+            self.going[request] = move
+            target.hold(request, blocks)
+            latency_s = max(self.pools[each.pool].port_s for each in (move.source, target))
+            start = Moment(self.env, self.env.now + latency_s, ARRIVALS)
+            start.callbacks.append(partial(self._start, request, move))
 
     def drop(self, replica: Replica) -> list[tuple[int, Replica]]:
-        """A replica fails: moves from or to it end. Returns (request, source) of each."""
-        ended = [(request, m) for request, m in self.going.items() if replica in (m.source, m.target)]
-        for request, move in ended:
-            del self.going[request]
+        """A replica has failed: moves from or to it end. Returns (request, source) of each."""
+        ended: dict[int, Move] = {}
+        for moves in (self.going, self.waiting):
+            ended |= {request: move for request, move in moves.items() if replica in (move.source, move.target)}
+        for request, move in ended.items():
+            self.waiting.pop(request, None)
+            self.going.pop(request, None)
+            move.target.expected -= 1
+            if request in move.target.held:
+                move.target.release(request)
             if move.transfer is not None:
                 self.fabric.cancel(move.transfer)
-        return [(request, move.source) for request, move in ended]
+        for target in dict.fromkeys(move.target for move in ended.values()):
+            self.pull(target)
+        return [(request, move.source) for request, move in ended.items()]
 
     def _start(self, request: int, move: Move, _: simpy.Event) -> None:
         if self.going.get(request) is not move:
             return
-        ports = [self.port[each.number] for each in (move.source, move.target) if each.number in self.port]
         rate = min(self.pools[each.pool].port_bytes_per_s for each in (move.source, move.target))
         if rate == math.inf:
             self._end(request, move, None)
             return
-        move.transfer = self.fabric.send(move.size_bytes, ports, rate)
+        ports = [self.port[each.number] for each in (move.source, move.target) if each.number in self.port]
+        move.transfer = self.fabric.send(self._bytes(move), ports, rate)
         move.transfer.done.callbacks.append(partial(self._end, request, move))
+
+    def _bytes(self, move: Move) -> float:
+        pool = self.pools[move.source.pool]
+        return pool.token_bytes * move.length + pool.state_bytes
 
     def _end(self, request: int, move: Move, _: simpy.Event | None) -> None:
         if self.going.get(request) is not move:
             return
         del self.going[request]
-        self.moved_bytes += move.size_bytes
+        move.target.expected -= 1
+        move.target.release(request)
+        self.moved_bytes += self._bytes(move)
         self.arrived(request, move.source, move.target)

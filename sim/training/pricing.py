@@ -6,6 +6,7 @@ compiled executors. `api.train` is a batch of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -49,6 +50,7 @@ CLASSES = {
     "optimizer": ("optimizer_passes", 1.0),
 }
 _AT = {name: index for index, name in enumerate(CLASSES)}
+_WHOLE = [RECOMPUTE["full"], RECOMPUTE["operators"]]  # elementwise kernels of a layer run again
 ALIGNED = 8.0  # values of 16 bits that a matrix unit takes at once
 SOFTMAX_KERNELS = 5.0  # launches of the softmax of unfused attention, as it is lowered
 
@@ -78,7 +80,7 @@ def price(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len
     times = times_of(rows, c, alone, len(model.blocks))
     sums, spent = _Sums(model, c, target, times), times.spent(target)
     stages = sums.stages()
-    step = stages.makespans() + sums.settle(target) + target.stack.step_host_s
+    step = (stages.makespans() + sums.settle(target) + target.stack.step_host_s) * straggling(c, target)
     parts = sums.parts(step)
     low, high = _interval(model, target, step, sums, (rows, machine, alone, spent))
     memory = footprint(model, c, target, seq_len)
@@ -104,20 +106,21 @@ class Quick(NamedTuple):
 @dataclass(frozen=True)
 class Sketch:
     """Many plans priced up to their schedule. stages: of those that differ in it, `which` says whose a plan has [n]; once_s: what
-    a step takes beside its pipeline [n]."""
+    a step takes beside its pipeline [n]; longer: times what, because domains wait for the slowest [n]."""
 
     stages: Stages
     which: NDArray[np.intp]
     once_s: FloatArray
+    longer: FloatArray
 
     def least_s(self) -> FloatArray:
         """Seconds that no step of a plan can beat [n]."""
-        return np.asarray(self.stages.least()[self.which] + self.once_s)
+        return np.asarray((self.stages.least()[self.which] + self.once_s) * self.longer)
 
     def step_s(self, plans: NDArray[np.intp]) -> FloatArray:
         """Seconds of a step of some plans: their pipelines are swept here."""
         some, places = np.unique(self.which[plans], return_inverse=True)
-        return np.asarray(self.stages.take(some).makespans()[places] + self.once_s[plans])
+        return np.asarray((self.stages.take(some).makespans()[places] + self.once_s[plans]) * self.longer[plans])
 
 
 def sketch(model: Model, c: Columns, target: Target, seq_len: float) -> Sketch:
@@ -140,7 +143,7 @@ def sketch(model: Model, c: Columns, target: Target, seq_len: float) -> Sketch:
     stages = placed(model, c.take(first), totals[of_pass[first]], sends[of_between[first]])
     backward = inside.backward_s()[of_pass] * inside.pp[of_pass] / c.pp
     once = once_s(between.once[of_between], backward, c, target) + target.stack.step_host_s
-    return Sketch(stages, which, once)
+    return Sketch(stages, which, once, straggling(c, target))
 
 
 def quick(model: Model, c: Columns, target: Target, seq_len: float) -> Quick:
@@ -163,7 +166,16 @@ def once_s(parts: FloatArray, backward_s: FloatArray, c: Columns, target: Target
 def steps_of(model: Model, c: Columns, target: Target, times: Times) -> FloatArray:
     """Seconds of a step of plans whose rows are priced: what a fit of the stack's numbers varies [n]."""
     sums = _Sums(model, c, target, times)
-    return np.asarray(sums.stages().makespans() + sums.settle(target) + target.stack.step_host_s)
+    alone = sums.stages().makespans() + sums.settle(target) + target.stack.step_host_s
+    return np.asarray(alone * straggling(c, target))
+
+
+def straggling(c: Columns, target: Target) -> FloatArray:
+    """How much longer a step takes because all domains of the inner network wait for the slowest one [n]: the expected maximum
+    of delays with exponential tails grows with the logarithm of how many there are; `straggle`: their mean, a share of a step."""
+    inside = (target.cluster.tiers[0].size or math.inf) * target.chip.ranks
+    domains = np.maximum(1.0, c.tp * c.pp * c.dp * c.cp / inside)
+    return np.asarray(1.0 + target.stack.factors.get("straggle", 0.0) * np.log(domains))
 
 
 def executed(rows: Kernels, target: Target) -> Kernels:
@@ -249,7 +261,7 @@ class _Sums:
         self.model, self.c, self.times = model, c, times
         self.n, self.blocks = c.n, len(model.blocks)
         self.pp, self.micro_batches = c.pp, c.micro_batches
-        self.again = np.where(c.recompute == RECOMPUTE["full"], c.recompute_share, 0.0)
+        self.again = np.where(np.isin(c.recompute, _WHOLE), c.recompute_share, 0.0)
         units_s = self.by_unit(times.spent(target))
         self.once = units_s[:, self.at(STEP)].sum(axis=2)
         self.units = units_s[:, : self.blocks + 3]

@@ -6,6 +6,7 @@ import pytest
 
 from sim.catalog.chip_changes import changed
 from sim.catalog.library import default_library
+from sim.catalog.scenarios import Group
 from sim.catalog.targets import adjusted, target
 from sim.errors import InputError
 
@@ -63,6 +64,7 @@ def test_a_change_that_makes_no_sense_is_an_input_error(text, message):
 
 def test_a_power_cap_stands_beside_the_chips_own_limit():
     found = target(default_library(), "dgx-h100", None, "train")
-    capped = adjusted(found, 500.0, ())
+    group = Group(role="train", model="llama-3.1-8b", cluster="dgx-h100")
+    capped = adjusted(found, group.with_(power_cap_w=500.0))
     assert (capped.chip.power.cap_w, capped.chip.power.tdp_w) == (500.0, 700.0)
-    assert adjusted(found, None, ()) == found
+    assert adjusted(found, group) == found

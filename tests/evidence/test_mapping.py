@@ -109,7 +109,23 @@ def test_a_tpu_row_without_degrees_is_sharded_over_all_chips_in_one_pass(context
 def test_a_row_without_a_layout_tries_tensor_parallelism_within_a_node_and_then_pipelines(context):
     tried = unstated_degrees(row(num_devices=32, devices_per_node=8), context.chip("Gaudi2"))
     assert tried == [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (8, 4)]
+    odd = unstated_degrees(row(num_devices=12, devices_per_node=8), context.chip("Gaudi2"))
+    assert odd == [(1, 1), (2, 1), (4, 1)]  # what does not divide the ranks was not run
     assert unstated_degrees(row(num_devices=32, TP=2), context.chip("Gaudi2")) == [(1, 1)]
+
+
+def test_selective_means_what_the_software_of_the_source_means_by_it(context):
+    stated = row(**{**GPT, "recompute": "selective", "micro_batch": 1, "TP": 1, "PP": 1})
+    chip, of = context.chip("H100-SXM-80GB"), model(context)
+    found = [
+        layout_of(stated, of, chip, 2024, source=source_of(name, "")).plan for name in ("torchtitan", "megatron-bridge")
+    ]
+    assert [plan.recompute for plan in found] == ["operators", "selective"]
+
+
+def test_notes_that_say_interleaved_mean_two_chunks_at_least(context):
+    plan = layout(context, "H100-SXM-80GB", TP=1, PP=4, micro_batch=1, notes="Interleaved 1F1B").plan
+    assert plan.virtual_stages == 2
 
 
 def test_fsdp_inside_a_slice_is_a_shard_degree(context):

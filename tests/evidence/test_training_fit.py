@@ -108,7 +108,7 @@ def test_intervals_hold_four_fifths_of_rows_that_no_fit_has_seen():
 
 def test_quantiles_are_of_a_stack_s_own_rows_where_they_are_enough(steps):
     residual = np.linspace(-1.0, 1.0, len(steps.cases))
-    said = residuals_of(steps, residual)["llm-foundry"]
+    said = residuals_of(steps, [residual, residual])["llm-foundry"]
     assert said == pytest.approx({"p10": -0.8, "p90": 0.8})
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sim.catalog.library import default_library
 from sim.catalog.models import Attention, Block, Dense, Model
-from sim.catalog.plans import Plan
+from sim.catalog.plans import Dtypes, Plan
 from sim.lowering import PHASE_IDS, STEP, Step, active_parameters, kernels, model_flops
 from sim.lowering.kinds import KIND_IDS, KINDS
 
@@ -69,6 +69,17 @@ def test_full_recomputation_repeats_the_layers_and_nothing_else():
     table = kernels(model, Plan(recompute="full"), Step("train", 1, 2048, 2048))
     logits = 2 * 2048 * 1024 * 51200
     assert products(table, "recompute") == pytest.approx(products(table, "forward") - logits)
+
+
+def test_recomputation_by_operators_repeats_half_of_the_products_and_no_attention():
+    model = gpt(4, 1024, 8)
+    layer = 4 * 2 * 2048 * 12 * 1024**2  # forward products of four layers
+    step = Step("train", 1, 2048, 2048)
+    assert products(kernels(model, Plan(recompute="operators"), step), "recompute") == pytest.approx(layer / 2)
+    narrow = kernels(model, Plan(recompute="operators", dtypes=Dtypes(weights="fp8")), step)
+    assert products(narrow, "recompute") == pytest.approx(
+        layer
+    )  # the scaled products of 8 bits are not among those kept
 
 
 @given(

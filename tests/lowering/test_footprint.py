@@ -102,6 +102,15 @@ def test_zero_three_holds_the_layer_in_use_and_the_next_whole_and_the_gradients_
     assert of(model, sharding="zero2", dp=8, global_batch=8)["buffers"] == 0
 
 
+def test_gradients_that_a_pipeline_scatters_once_a_step_are_held_whole():
+    one, model = {"dp": 8, "global_batch": 64}, gpt(8, 1024, 8)
+    whole, split = (of(model, pp=2, sharding=name, **one)["gradients"] for name in ("zero1", "zero2"))
+    assert split == whole
+    assert of(model, sharding="zero2", **one)["gradients"] == pytest.approx(
+        of(model, sharding="zero1", **one)["gradients"] / 8
+    )
+
+
 def test_what_software_keeps_moves_its_own_part_alone():
     model, plan = gpt(8, 1024, 8, vocab=64), Plan(recompute="full", pp=2, global_batch=8)
     plain = training_footprint(model, [plan], 2048).parts()

@@ -36,6 +36,14 @@ def test_without_tensor_parallelism_no_rank_waits_for_another():
     assert not np.any(table.kind >= KIND_IDS["all_reduce"])
 
 
+def test_zero_two_scatters_gradients_each_micro_batch_and_in_a_pipeline_once_a_step():
+    single = kernels(MODEL, Plan(dp=4, global_batch=16, sharding="zero2"), STEP_OF_ONE)
+    piped = kernels(MODEL, Plan(dp=4, pp=2, global_batch=16, sharding="zero2"), STEP_OF_ONE)
+    scatters = [traffic(table, "reduce_scatter", site=STEP) for table in (single, piped)]
+    assert scatters[0] == 0 and traffic(single, "reduce_scatter") > 0
+    assert scatters[1] == traffic(piped, "reduce_scatter") > 0
+
+
 @pytest.mark.parametrize(("sharding", "kinds"), [("none", {"all_reduce"}), ("zero1", {"all_gather", "reduce_scatter"})])
 def test_data_parallel_ranks_exchange_gradients_once_a_step(sharding, kinds):
     table = kernels(MODEL, Plan(dp=8, sharding=sharding), STEP_OF_ONE)

@@ -12,6 +12,7 @@ from sim.serving import state
 from sim.serving.metrics import metrics
 from sim.serving.pools import Fleet, Pool, Scaling
 from sim.serving.run import simulate, simulate_pools
+from sim.serving.schedulers import Continuous
 
 from .parts import Constant, packed, random_requests
 
@@ -56,7 +57,7 @@ def test_kv_travels_at_the_rate_of_the_port_and_is_held_until_it_has_gone():
     """1,000 tokens of 1 kB at 100 kB/s take 10 s after a latency of 0.5 s; the next prompt finds no block until then."""
     port = {"token_bytes": 1e3, "port_bytes_per_s": 1e5, "port_s": 0.5}
     blocks = math.ceil(1000 / 16) + 10
-    pools = split(alone(kv_blocks=blocks, watermark=0.0), alone(), **port)
+    pools = split(alone(kv_blocks=blocks, watermark=0.0), packed(Constant(1.0)), **port)
     served = simulate_pools(pools, asked([0.0, 0.0], [1000, 1000], [3, 3]))
     assert served.first_token_s.tolist() == [1.0, 12.5]  # 1 + 0.5 + 10, then its own pass
     assert served.finish_s == pytest.approx([1.0 + 10.5 + 2.0, 12.5 + 10.5 + 2.0])
@@ -64,6 +65,14 @@ def test_kv_travels_at_the_rate_of_the_port_and_is_held_until_it_has_gone():
     assert served.moved_bytes == 2e6
     tpot_s = metrics(served).tpot_s
     assert tpot_s == pytest.approx((10.5 + 2.0) / 2)  # the gap over the wire counts
+
+
+def test_kv_sets_out_only_when_its_target_has_a_place_for_it():
+    """One place: the second sequence leaves prefill at 2 s, waits for 1 + 10 + 8 s, then travels 10 s and decodes 8 s."""
+    port = {"token_bytes": 1e3, "port_bytes_per_s": 1e5}
+    served = simulate_pools(split(alone(), alone(), **port), asked([0.0, 0.0], [1000, 1000], [9, 9]))
+    assert served.finish_s.tolist() == [19.0, 37.0]
+    assert served.moved_s.tolist() == [10.0, 27.0]
 
 
 def test_two_transfers_into_one_port_take_as_long_as_their_sum():
@@ -110,6 +119,36 @@ def test_a_request_that_waits_too_long_is_given_up_at_that_moment():
     assert served.finished.tolist() == [True, True, False, False]  # 10 s each: the third would wait 18 s
     assert served.refusals == {"given up, waited too long": 2}
     assert served.finish_s[:2].tolist() == [10.0, 20.0]
+
+
+@pytest.mark.parametrize("clients", [None, 2])
+def test_a_turn_comes_a_while_after_the_answer_before_it(clients):
+    """Two conversations of three turns of 4 s; an answer needs half a second to its client, who then thinks for 2 s."""
+    follows = np.array([-1, 0, 1, -1, 3, 4])
+    requests = asked([0.0] * 3 + [1.0] * 3, [10] * 6, [4] * 6, follows=follows, think_s=2.0, concurrency=clients)
+    pack = packed(Constant(1.0), request_host_s=0.5)
+    whole, stepped = (simulate(pack, requests, leap=leap) for leap in (True, False))
+    assert whole.finish_s.tobytes() == stepped.finish_s.tobytes()
+    later = follows >= 0
+    assert (whole.arrival_s[later] == whole.finish_s[follows[later]] + 2.0).all()
+    assert whole.arrival_s[[0, 3]].tolist() == ([0.0, 1.0] if clients is None else [0.0, 0.0])
+    assert whole.finished.all()
+
+
+@pytest.mark.parametrize("scheduler", ["continuous", f"{__name__}.Plain"])
+def test_who_stood_behind_one_that_gave_up_begins_at_that_moment(scheduler):
+    """The first prompt's KV keeps the blocks until 11 s; the second lacks them until it gives up at 5 s; the third fits."""
+    port = {"token_bytes": 1e3, "port_bytes_per_s": 1e5}
+    prefill = packed(Constant(1.0), kv_blocks=73, watermark=0.0, scheduler=scheduler)
+    requests = asked([0.0, 0.0, 2.0], [1000, 1000, 100], [3, 3, 3])
+    served = simulate_pools(split(prefill, packed(Constant(1.0)), **port), requests, Fleet(max_wait_s=5.0))
+    assert served.finished.tolist() == [True, False, True]
+    assert served.admitted_s[2] == 5.0
+    assert served.first_token_s[2] == 6.0
+
+
+class Plain(Continuous):
+    """Takes the path through Python."""
 
 
 class Clock:

@@ -48,6 +48,16 @@ def test_simpy_and_the_compiled_executor_agree_on_a_real_step(plan):
     assert outside >= H100.stack.step_host_s  # what is left is the optimizer, its traffic and the host
 
 
+def test_a_step_waits_for_the_slowest_node_by_the_logarithm_of_how_many_there_are():
+    steps = []
+    for straggle in (0.0, 0.02):
+        stack = H100.stack.with_(factors={**H100.stack.factors, "straggle": straggle})
+        steps.append(
+            price(LLAMA, [Plan(dp=dp, global_batch=64) for dp in (8, 64)], H100._replace(stack=stack), 4096).step_s
+        )
+    assert steps[1] / steps[0] == pytest.approx([1.0, 1.0 + 0.02 * np.log(8)])
+
+
 def test_the_parts_of_a_step_sum_to_it():
     priced = price(LLAMA, PLANS + SCHEDULES, H100, 4096)
     assert priced.parts.sum(axis=(1, 2)) == pytest.approx(priced.step_s, rel=1e-9)
