@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .chips import Dtype
-from .records import Count, CountOrZero, Flag, Record, Share, Text
+from .records import Count, CountOrZero, Flag, Positive, Record, Share, Text
 
 
 class Dtypes(Record):
@@ -90,4 +90,12 @@ class Engine(Record):
         (), description="shapes that graphs are compiled for; a batch is padded up to one"
     )
     max_model_len: Count | None = None
+    swap_bytes: Positive | None = Field(
+        None, description="host memory of a chip for KV of preempted sequences; null: it is computed again"
+    )
+    host_kv_bytes: Positive | None = Field(
+        None, description="host memory of a chip for prefix blocks that the device lets go"
+    )
+    ssd_kv_bytes: Positive | None = Field(None, description="SSD space of a chip for those that host memory lets go")
+    ssd_bytes_per_s: Positive | None = Field(None, description="read rate of that SSD")
     speculative: Speculative | None = Field(None, description="drafted tokens; null: one token a step")

@@ -168,6 +168,7 @@ PARTS = (
     "bubble",
     "host",
     "draft",
+    "kv_traffic",
 )
 PHASE_IDS = {name: index for index, name in enumerate(PHASES)}
 PART_IDS = {name: index for index, name in enumerate(PARTS)}

@@ -148,6 +148,7 @@ def _named(name: str) -> tuple[str, str]:
         return name, "fraction"
     units = {
         "preemptions": "preemptions",
+        "swaps": "preemptions",
         "iterations": "iterations",
         "tokens_per_decode": "tokens",
         "replica_hours": "h",

@@ -71,8 +71,8 @@ def _next_finish(core: Core) -> None:
 
 @inline
 def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
-    """Evict the sequence that was admitted last; its KV will be computed again."""
-    count = core.counts
+    """Evict the sequence that was admitted last; its KV goes to host memory if there is room, else it is computed again."""
+    count, kept = core.counts, columns.tokens[core.running[core.counts[at.N_RUNNING] - 1, at.ID], at.DONE]
     slot = count[at.N_RUNNING] - 1
     request = core.running[slot, at.ID]
     if core.running[slot, at.DECODES] == 1:
@@ -80,9 +80,16 @@ def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
         columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT] - left
         if core.running[slot, at.FRESH] == 0:
             columns.times_s[request, at.LAST] = core.clock[at.LAST_DECODE]
+        kept = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE] - 1
     _leave(tables, columns, core, slot)
     count[at.N_RUNNING] -= 1
     columns.tokens[request, at.CACHED] = 0
+    if kept > 0 and _blocks(kept, tables.whole[at.BLOCK]) <= count[at.HOST_FREE]:
+        count[at.HOST_FREE] -= _blocks(kept, tables.whole[at.BLOCK])
+        count[at.SWAPS] += 1
+        columns.tokens[request, at.CACHED] = columns.tokens[request, at.PARKED] = kept
+        columns.times_s[request, at.LOAD] = kept * tables.real[at.SWAP_TOKEN_S]
+        core.clock[at.LOAD_S] += columns.times_s[request, at.LOAD]
     columns.tokens[request, at.PREEMPTED] += 1
     count[at.PREEMPTIONS] += 1
     _push(columns, count, request, True)
@@ -174,6 +181,10 @@ def _admit(tables: Tables, columns: Columns, core: Core, budget: int, room: int)
         core.running[slot, at.CHUNK] = core.running[slot, at.DECODES] = core.running[slot, at.FRESH] = 0
         count[at.N_RUNNING] += 1
         columns.tokens[request, at.STATUS] = at.RUNNING
+        core.clock[at.LOAD_S] += columns.times_s[request, at.LOAD]
+        columns.times_s[request, at.LOAD] = 0.0
+        count[at.HOST_FREE] += _blocks(columns.tokens[request, at.PARKED], whole[at.BLOCK])
+        columns.tokens[request, at.PARKED] = 0
         columns.tokens[request, at.DONE] = columns.tokens[request, at.CACHED]
         if math.isnan(columns.times_s[request, at.ADMITTED]):
             columns.times_s[request, at.ADMITTED] = core.clock[at.NOW]
@@ -278,6 +289,7 @@ def _prefilled(tables: Tables, columns: Columns, core: Core, slot: int) -> bool:
 def _complete(tables: Tables, columns: Columns, core: Core) -> None:
     """The iteration at work has ended."""
     count = core.counts
+    core.clock[at.LOAD_S] = 0.0
     if count[at.B_DECODES] > 0:
         _decoded(tables, columns, core)
     if count[at.B_CHUNKS] == 0 and count[at.MIN_FINISH] > count[at.STEP]:

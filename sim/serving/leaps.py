@@ -92,7 +92,7 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
         return float(end)
     clock[at.NOW], clock[at.END], clock[at.LAST_DECODE] = now, end, last
     count[at.STEP], count[at.KV_TOKENS], count[at.FREE] = step, kv, free
-    count[at.ROUND], clock[at.SUM_DRAFT_S] = rounds, drafts_s
+    count[at.ROUND], clock[at.SUM_DRAFT_S], clock[at.LOAD_S] = rounds, drafts_s, 0.0
     count[at.EMITTED] += emitted
     clock[at.BUSY_S], clock[at.RUNNING_S], clock[at.BLOCK_S] = busy_s, running_s, block_s
     clock[at.SUM_DECODE_S], clock[at.SUM_LOGITS_S + 1], clock[at.SUM_HOST_S + 1] = decode_s, logits_s, host_s

@@ -145,6 +145,9 @@ def _operations(served: Served) -> dict[str, float]:
     out: dict[str, float] = {}
     if served.failures:
         out |= {"failures": float(served.failures), "retries": float(served.retries.sum())}
+    swaps = int(served.counters[:, at.SWAPS].sum())
+    if swaps:
+        out["swaps"] = float(swaps)
     if served.starts:
         out["replica_starts"] = float(served.starts)
     moved = served.moved_s > 0.0

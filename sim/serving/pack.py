@@ -18,7 +18,7 @@ from .limits import Limits
 from .lowered import Lowered, Price
 from .prices import FIRST_KV
 from .schedulers import SCHEDULERS, load
-from .settings import as_served, kv_blocks, of_replica, resolved
+from .settings import as_served, kv_blocks, of_replica, off_device, resolved
 from .state import N_PARTS, Core, FloatArray, IntArray, Tables
 
 _WINDOW = 16  # grid points priced together: one call of lowering costs far more than one more row
@@ -83,7 +83,7 @@ class Pack:
         limits, real = self.limits, np.zeros(at.REALS)
         real[at.LAUNCH_FLOOR_S] = limits.eager_launch_s * self.costs.launches
         real[at.STEP_HOST_S], real[at.SEQUENCE_HOST_S] = limits.step_host_s, limits.sequence_host_s
-        real[at.TOKENS_A_STEP] = limits.tokens_a_step
+        real[at.TOKENS_A_STEP], real[at.SWAP_TOKEN_S] = limits.tokens_a_step, limits.swap_token_s
         return real
 
     def _whole(self) -> IntArray:
@@ -100,6 +100,7 @@ class Pack:
         whole[at.ATTENTION_DP], whole[at.PP] = limits.attention_dp, limits.pp
         whole[at.PAD_KV] = limits.power_of_two
         whole[at.VERIFY], whole[at.CP] = 1 + limits.drafts, limits.cp
+        whole[at.HOST_BLOCKS] = limits.host_blocks
         return whole
 
     def refused(self, input_tokens: int, output_tokens: int) -> int:
@@ -203,6 +204,7 @@ def pack(
     drafts = engine.speculative.tokens if engine.speculative and drafter else 0
     recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     one_shot = model.encoder_only or recommender
+    host_blocks, swap_token_s, tiers = off_device(model, plan, engine, target, drafter)
     limits = Limits(
         max_num_seqs=engine.max_num_seqs or 1,
         max_batched_tokens=engine.max_batched_tokens or 1,
@@ -218,6 +220,9 @@ def pack(
         pp=plan.pp,
         cp=plan.cp,
         drafts=drafts,
+        host_blocks=host_blocks,
+        swap_token_s=swap_token_s,
+        prefix_tiers=tiers,
         tokens_a_step=tokens_a_step(drafts, engine.speculative.acceptance if engine.speculative else 0.0),
         chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
         buckets=engine.buckets,

@@ -188,7 +188,7 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device
-    core.clock[at.SECONDS] = total
+    core.clock[at.SECONDS] = total + core.clock[at.LOAD_S]
     core.counts[at.MISSING] = at.NOTHING
     return True
 
@@ -214,6 +214,7 @@ def _sum_up(tables: Tables, core: Core, chunk_tokens: int, times: float) -> None
     clock[at.SUM_DECODE_S] += times * clock[at.DECODE_S]
     clock[at.SUM_PREFILL_S] += times * clock[at.PREFILL_S]
     clock[at.SUM_DRAFT_S] += times * clock[at.DRAFT_S]
+    clock[at.SUM_LOAD_S] += times * clock[at.LOAD_S]
     clock[at.BUSY_S] += seconds
     clock[at.RUNNING_S] += seconds * count[at.N_RUNNING]
     clock[at.BLOCK_S] += seconds * (tables.whole[at.BLOCKS] - count[at.FREE])

@@ -71,6 +71,37 @@ def kv_blocks(
     return int(left / per_block) * plan.attention_dp if per_block else None
 
 
+def off_device(
+    model: Model, plan: Plan, engine: Engine, target: Target, drafter: tuple[Model, Plan] | None = None
+) -> tuple[int, float, tuple[tuple[float, float], ...]]:
+    """KV outside the device: (blocks for preempted sequences, seconds to move a token, tiers of prefix blocks: tokens that fit,
+    seconds to bring one back). Chips move their parts at once, and the ranks of a chip share its host port.
+
+    Raises InputError if a rate is not known.
+    """
+    if engine.swap_bytes is None and engine.host_kv_bytes is None and engine.ssd_kv_bytes is None:
+        return 0, 0.0, ()
+    held = serving_footprint(model, [plan], 0.0)
+    beside = held_beside(model, drafter)[1] if drafter else 0.0
+    per_token = (float(held.kv_per_token[0]) + beside) * target.chip.ranks
+    host = target.chip.host
+    if host is None or host.bandwidth_bytes_per_s is None:
+        raise InputError(
+            f"{target.chip.id} states no host bandwidth, so that KV in host memory has no price. Leave it out."
+        )
+    if (engine.ssd_kv_bytes is None) != (engine.ssd_bytes_per_s is None):
+        raise InputError("engine.ssd_kv and engine.ssd_bytes_per_s go together. Give both.")
+    if per_token == 0.0:
+        return 0, 0.0, ()
+    token_s, ways = per_token / host.bandwidth_bytes_per_s, plan.attention_dp
+    tiers = []
+    if engine.host_kv_bytes is not None:
+        tiers.append((engine.host_kv_bytes / per_token * ways, token_s))
+    if engine.ssd_kv_bytes is not None and engine.ssd_bytes_per_s is not None:
+        tiers.append((engine.ssd_kv_bytes / per_token * ways, max(token_s, per_token / engine.ssd_bytes_per_s)))
+    return int((engine.swap_bytes or 0.0) / (per_token * engine.kv_block) * ways), token_s, tuple(tiers)
+
+
 def kv_tokens(model: Model, plan: Plan, engine: Engine, target: Target) -> int:
     """Tokens whose keys and values a replica holds at once; 0 if it caches none. Raises Infeasible as `kv_blocks` does."""
     settings = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp)

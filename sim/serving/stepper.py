@@ -65,6 +65,7 @@ class Stepper:
         sequence = Sequence(
             request, float(times_s[at.ARRIVAL]), int(tokens[at.INPUT]), int(tokens[at.OUTPUT]), int(tokens[at.CACHED])
         )
+        sequence.priority, sequence.client = int(tokens[at.PRIORITY]), int(tokens[at.CLIENT])
         if tokens[at.MADE]:  # it was served elsewhere before
             sequence.made_tokens, sequence.last_s = int(tokens[at.MADE]), float(times_s[at.LAST])
             sequence.target_tokens += sequence.made_tokens
@@ -77,9 +78,12 @@ class Stepper:
         cut_batch(self.pack.tables, self.core, now)
         gone = [sequence.id for sequence in [*self.running, *self.waiting]]
         for request in gone:
-            self.columns.tokens[request, [at.STATUS, at.CACHED]] = at.PENDING, 0
+            self.columns.tokens[request, [at.STATUS, at.CACHED, at.PARKED]] = at.PENDING, 0, 0
+            self.columns.times_s[request, at.LOAD] = 0.0
         self.running, self.waiting, self.batch = [], [], Batch()
         self.kv.free = self.kv.blocks
+        self.core.counts[at.HOST_FREE] = self.pack.tables.whole[at.HOST_BLOCKS]
+        self.core.clock[at.LOAD_S] = 0.0
         self.core.counts[at.PHASE] = at.IDLE
         self._wake(now)
         self.core.clock[at.END] = self.core.clock[at.NOW]
@@ -169,20 +173,48 @@ class Stepper:
             if need <= self.kv.free:
                 self.kv.take(need)
                 return decodes, evicted
-            self._evict(self.running.pop())
+            self._evict(self._victim())
             evicted = True
+
+    def _victim(self) -> Sequence:
+        """Whoever the scheduler gives up first; the sequence that was admitted last, unless it has a method of that name."""
+        choose = getattr(self.scheduler, "victim", None)
+        sequence: Sequence = self.running[-1] if choose is None else choose(self.running)
+        self.running.remove(sequence)
+        return sequence
 
     def _evict(self, sequence: Sequence) -> None:
         self.kv.give_back(self.kv.blocks_for(sequence.kv_tokens))
         sequence.running = False
         sequence.target_tokens = sequence.input_tokens + sequence.made_tokens
-        sequence.done_tokens = sequence.cached_tokens = 0
+        kept = self._park(sequence)
+        sequence.done_tokens = sequence.cached_tokens = kept
         self.waiting.insert(0, sequence)
         tokens = self.columns.tokens[sequence.id]
         tokens[at.STATUS] = at.WAITING
         tokens[at.PREEMPTED] += 1
-        tokens[at.CACHED] = 0
+        tokens[at.CACHED] = tokens[at.PARKED] = kept
         self.core.counts[at.PREEMPTIONS] += 1
+
+    def _park(self, sequence: Sequence) -> int:
+        """Tokens whose KV goes to host memory; 0 if there is no room for all of it."""
+        count, blocks = self.core.counts, self.kv.blocks_for(sequence.done_tokens)
+        if sequence.done_tokens == 0 or blocks > count[at.HOST_FREE]:
+            return 0
+        count[at.HOST_FREE] -= blocks
+        count[at.SWAPS] += 1
+        load_s = sequence.done_tokens * float(self.pack.tables.real[at.SWAP_TOKEN_S])
+        self.columns.times_s[sequence.id, at.LOAD] = load_s
+        self.core.clock[at.LOAD_S] += load_s
+        return sequence.done_tokens
+
+    def _bring_back(self, sequence: Sequence) -> None:
+        """What lay elsewhere of its KV comes before the iteration that it joins."""
+        times_s, tokens = self.columns.times_s[sequence.id], self.columns.tokens[sequence.id]
+        self.core.clock[at.LOAD_S] += times_s[at.LOAD]
+        times_s[at.LOAD] = 0.0
+        self.core.counts[at.HOST_FREE] += self.kv.blocks_for(int(tokens[at.PARKED]))
+        tokens[at.PARKED] = 0
 
     def _admit(self, batch: Batch, now: float, evicted: bool) -> list[tuple[Sequence, int]]:
         """Start what the batch takes from the queue, as far as blocks and slots last; returns the chunks that can run."""
@@ -199,6 +231,7 @@ class Stepper:
             self.waiting.remove(sequence)
             self.running.append(sequence)
             sequence.running = True
+            self._bring_back(sequence)
             self.columns.tokens[sequence.id, at.STATUS] = at.RUNNING
             if math.isnan(self.columns.times_s[sequence.id, at.ADMITTED]):
                 self.columns.times_s[sequence.id, at.ADMITTED] = now
@@ -229,6 +262,7 @@ class Stepper:
 
     def _complete(self, end_s: float) -> None:
         """The iteration has ended: tokens are made, sequences finish."""
+        self.core.clock[at.LOAD_S] = 0.0
         if self.batch.decodes:
             self.core.counts[at.STEP] += self.made
             self.core.counts[at.ROUND] += 1

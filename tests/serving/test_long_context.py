@@ -73,7 +73,9 @@ def test_a_prompt_passes_its_keys_round_once():
     assert (traffic.dims[:, 0] == 2.0 * LONG * 2 * 8 / 2 * 128).all() and traffic.count.sum() == model.layers
 
 
-@pytest.mark.parametrize(("name", "degrees"), [("llama-3.1-70b", {"tp": 4, "cp": 2}), ("deepseek-v3", {"tp": 8, "ep": 8, "cp": 4})])
+@pytest.mark.parametrize(
+    ("name", "degrees"), [("llama-3.1-70b", {"tp": 4, "cp": 2}), ("deepseek-v3", {"tp": 8, "ep": 8, "cp": 4})]
+)
 def test_parts_of_a_pass_add_up_under_context_parallelism(name, degrees):
     model, chosen = default_library().model(name), plan(**degrees)
     parts, one, kv = Lowered(model, chosen, roofline), np.ones(1), np.array([9000.0])
@@ -98,7 +100,9 @@ def test_context_parallelism_speeds_long_prompts_up_and_widens_the_cache():
 def test_leaping_and_stepping_agree_under_context_parallelism():
     for number in range(3):
         pack_ = packed(cp=3, kv_blocks=90, longest=1024)
-        assert bits(simulate(pack_, random_requests(number))) == bits(simulate(pack_, random_requests(number), leap=False))
+        assert bits(simulate(pack_, random_requests(number))) == bits(
+            simulate(pack_, random_requests(number), leap=False)
+        )
 
 
 def test_a_four_bit_checkpoint_that_keeps_attention_in_16_bits_moves_only_what_it_quantised():
@@ -112,7 +116,10 @@ def test_a_four_bit_checkpoint_that_keeps_attention_in_16_bits_moves_only_what_i
         table = kernels(base.with_(stored=stored), plan(), step)
         projections = table.part == PART_IDS["projection"]
         ffn = (table.part == PART_IDS["ffn"]) & (table.kind == KIND_IDS["gemm"])
-        rows[name] = set(table.stored[projections & (table.kind == KIND_IDS["gemm"])].tolist()), set(table.stored[ffn].tolist())
+        rows[name] = (
+            set(table.stored[projections & (table.kind == KIND_IDS["gemm"])].tolist()),
+            set(table.stored[ffn].tolist()),
+        )
     bf16, fp4 = DTYPE_IDS["bf16"], DTYPE_IDS["fp4"]
     assert rows == {"plain": ({bf16}, {bf16}), "all": ({fp4}, {fp4}), "mixed": ({bf16}, {fp4})}
     room = [
