@@ -38,7 +38,7 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
     changes."""
     count, clock, uses, gaps, table = core.counts, core.clock, core.uses, core.gaps, tables.decode
     drafting = tables.whole[at.VERIFY] > 1
-    decodes, pad = count[at.N_DECODING], tables.whole[at.PAD_KV]
+    decodes, pad, block, growth = count[at.N_DECODING], tables.whole[at.PAD_KV], tables.whole[at.BLOCK], core.growth
     passes = min(tables.whole[at.PP], decodes)
     cell, weight = trunk_point(tables, linear_tokens(tables, decodes, 0), passes)
     row, row_weight = decode_point(tables, decodes, passes)
@@ -65,8 +65,11 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
             if drafting:
                 gaps[0] += decodes * (made - 1)
         now = last = end
-        made = tokens_made(tables, rounds)
-        need = demand(tables, core, step, made)
+        if drafting:
+            made = tokens_made(tables, rounds)
+            need = demand(tables, core, step, made)
+        else:
+            need = growth[(-step) % block]
         if now > until_s or (now == until_s and not decide) or need > free:
             working = False
             break
