@@ -144,7 +144,7 @@ def _add(found: dict[str, Option], record: type[Record], path: KeyPath, panel: s
         split = split_unit(field)
         stem, unit = (split[0], split[1]) if split and split[1] != "fraction" else (field, "")
         name = stem.replace("_", "-")
-        if path[-1] == "speculative":
+        if path[-1:] == ("speculative",):
             name = f"speculative-{name}"
         if name in found:  # dtypes.optimizer beside plan.optimizer
             name = f"{name}-{path[-1]}".removesuffix("s")

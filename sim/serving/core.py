@@ -15,6 +15,7 @@ from ..jit import inline, jit
 from . import state as at
 from .leaps import demand, leap, may_leap
 from .prices import book, gap_bin, price, tokens_made
+from .refusals import refused_for
 from .state import Columns, Core, IntArray, Tables
 
 _NEVER = np.iinfo(np.int64).max
@@ -349,25 +350,8 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
 
 
 @inline
-def _refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
-    if input_tokens + output_tokens > whole[at.MAX_LEN]:
-        return at.TOO_LONG
-    if _blocks(input_tokens + output_tokens + whole[at.VERIFY] - 2, whole[at.BLOCK]) > whole[at.BLOCKS]:
-        return at.NO_CAPACITY
-    if whole[at.ONE_SHOT] == 1 and input_tokens > whole[at.MAX_TOKENS]:
-        return at.ONE_PASS
-    return 0
-
-
-@jit
-def refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
-    """Why a replica with these settings can never serve such a request (a status), or 0."""
-    return _refusal(whole, input_tokens, output_tokens)
-
-
-@inline
 def _arrive(tables: Tables, columns: Columns, core: Core, request: int, now: float) -> bool:
-    refused = _refusal(tables.whole, columns.tokens[request, at.INPUT], columns.tokens[request, at.OUTPUT])
+    refused = refused_for(tables.whole, columns.tokens[request, at.INPUT], columns.tokens[request, at.OUTPUT])
     if refused:
         columns.tokens[request, at.STATUS] = refused
         return False

@@ -19,6 +19,7 @@ from .lowered import Lowered, Price
 from .prices import FIRST_KV
 from .schedulers import SCHEDULERS, load
 from .settings import as_served, kv_blocks, of_replica, off_device, resolved
+from .setup import Setup
 from .state import N_PARTS, Core, FloatArray, IntArray, Tables
 
 _WINDOW = 16  # grid points priced together: one call of lowering costs far more than one more row
@@ -105,7 +106,7 @@ class Pack:
 
     def refused(self, input_tokens: int, output_tokens: int) -> int:
         """Why a request can never be served here (a status of `state.REASONS`), or 0."""
-        from .core import refusal
+        from .refusals import refusal
 
         return int(refusal(self.tables.whole, input_tokens, output_tokens))
 
@@ -185,27 +186,36 @@ def _cells(points: FloatArray, largest: int, buckets: tuple[int, ...]) -> tuple[
     return cell.astype(np.int64), np.where(above > cell, (counts - points[cell]) / span, 0.0)
 
 
-def pack(
-    model: Model,
-    plan: Plan,
-    target: Target,
-    engine: Engine,
-    price: Price,
-    longest: int,
-    draft_model: Model | None = None,
-) -> Pack:
-    """One replica of a model under a plan. price: seconds of each row, such as `cost.seconds` with a machine; longest:
-    tokens (input and output) of the longest request. Settings of `engine` count for the whole replica; a stack's defaults of
-    sequences and tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does
-    not fit."""
-    engine, stack = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp), target.stack
-    plan = as_served(plan, model, target.chip)
-    drafter = drafting(model, plan, engine, draft_model)
-    drafts = engine.speculative.tokens if engine.speculative and drafter else 0
-    recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
-    one_shot = model.encoder_only or recommender
+def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price, longest: int) -> Pack:
+    """One replica of a model under a plan; see `pack_of`."""
+    return pack_of(Setup(model, plan, target, engine), price, longest)
+
+
+def pack_of(setup: Setup, price: Price, longest: int) -> Pack:
+    """One replica of a setup. price: seconds of each row, such as `cost.seconds` with a machine; longest: tokens (input and
+    output) of the longest request. Settings of the engine count for the whole replica; a stack's defaults of sequences and
+    tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does not fit."""
+    model, target, given = setup.model, setup.target, setup.engine
+    engine = of_replica(resolved(given, target), given, setup.plan.attention_dp * setup.plan.pp)
+    plan = as_served(setup.plan, model, target.chip)
+    drafter = drafting(model, plan, engine, setup.draft_model)
+    limits = _limits(replace(setup, plan=plan, engine=engine), drafter, longest)
+    small, hidden_s = target.stack.kernels_per_layer, target.stack.launch_hidden_s
+    lowered = Lowered(model, plan, price, small * model.layers, hidden_s, 1.0 + limits.drafts)
+    if drafter is None:
+        return Pack(lowered, limits)
+    passes = Lowered(*drafter, price, small * drafter[0].layers, hidden_s)
+    return Pack(Speculated(lowered, passes, limits.drafts, price), limits)
+
+
+def _limits(setup: Setup, drafter: tuple[Model, Plan] | None, longest: int) -> Limits:
+    """Limits of a setup whose plan and engine are resolved."""
+    model, plan, target, engine = setup.model, setup.plan, setup.target, setup.engine
+    stack, asked = target.stack, engine.speculative
+    drafts = asked.tokens if asked else 0
+    one_shot = model.encoder_only or any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     host_blocks, swap_token_s, tiers = off_device(model, plan, engine, target, drafter)
-    limits = Limits(
+    return Limits(
         max_num_seqs=engine.max_num_seqs or 1,
         max_batched_tokens=engine.max_batched_tokens or 1,
         scheduler=engine.scheduler or "continuous",
@@ -220,10 +230,10 @@ def pack(
         pp=plan.pp,
         cp=plan.cp,
         drafts=drafts,
+        tokens_a_step=tokens_a_step(drafts, asked.acceptance if asked else 0.0),
         host_blocks=host_blocks,
         swap_token_s=swap_token_s,
         prefix_tiers=tiers,
-        tokens_a_step=tokens_a_step(drafts, engine.speculative.acceptance if engine.speculative else 0.0),
         chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
         buckets=engine.buckets,
         power_of_two=stack.buckets == "power_of_two",
@@ -232,9 +242,3 @@ def pack(
         sequence_host_s=stack.sequence_host_s,
         request_host_s=stack.request_host_s,
     )
-    small, hidden_s = stack.kernels_per_layer, stack.launch_hidden_s
-    lowered = Lowered(model, plan, price, small * model.layers, hidden_s, 1.0 + drafts)
-    if drafter is None:
-        return Pack(lowered, limits)
-    passes = Lowered(*drafter, price, small * drafter[0].layers, hidden_s)
-    return Pack(Speculated(lowered, passes, drafts, price), limits)

@@ -15,8 +15,9 @@ from sim.serving import state
 from sim.serving.drafter import tokens_a_step
 from sim.serving.fleet import Fleet, Pool, Run
 from sim.serving.metrics import metrics
-from sim.serving.pack import pack
+from sim.serving.pack import pack_of
 from sim.serving.run import simulate
+from sim.serving.setup import Setup
 
 from .parts import Constant, Linear, bits, packed, random_requests
 from .test_executors import PAIRS, SETTINGS, dotted
@@ -119,7 +120,8 @@ def test_queries_of_a_sequence_share_the_keys_that_they_look_at():
 def _served(engine, draft_model=None, model="llama-3.1-70b", plan=Plan(tp=4), chip="h200"):  # noqa: B008
     library = default_library()
     draft = library.model(draft_model) if draft_model else None
-    made = pack(library.model(model), plan, target(library, chip, None, "serve"), engine, roofline, 4096, draft)
+    setup = Setup(library.model(model), plan, target(library, chip, None, "serve"), engine, draft_model=draft)
+    made = pack_of(setup, roofline, 4096)
     return made, metrics(simulate(made, one(201, n=4)))
 
 
