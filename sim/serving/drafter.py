@@ -16,7 +16,7 @@ from ..lowering.check import check
 from ..lowering.footprint import serving_footprint
 from ..lowering.kernels import DTYPE_IDS, Kernels
 from ..lowering.kinds import KIND_IDS, PART_IDS, PHASE_IDS
-from .lowered import Lowered, Price
+from .lowered import Lowered
 from .state import FloatArray
 
 
@@ -69,12 +69,11 @@ def held_beside(model: Model, drafter: tuple[Model, Plan]) -> tuple[float, float
 class Speculated:
     """Costs of the passes of a model whose decode steps verify what a drafter made; see `pack.Costs`."""
 
-    def __init__(self, target: Lowered, drafter: Lowered, drafts: int, price: Price) -> None:
-        """drafts: tokens drafted a step. price: of the projection that joins token and state before a lone layer."""
+    def __init__(self, target: Lowered, drafter: Lowered, drafts: int) -> None:
+        """drafts: tokens drafted a step."""
         self.target = target
         self.drafter = drafter
         self.drafts = drafts
-        self.price = price
         self.joins = drafter.model.id == target.model.id
         self.launches = target.launches + drafts * drafter.launches
 
@@ -103,7 +102,9 @@ class Speculated:
     def _pass_s(self, tokens: FloatArray) -> FloatArray:
         seconds: FloatArray = self.drafter.trunk_s(tokens).sum(axis=1)
         if self.joins:
-            seconds = seconds + self.price(_joined(self.drafter, np.ceil(tokens / self.drafter.plan.attention_dp)))
+            seconds = seconds + self.drafter.price(
+                _joined(self.drafter, np.ceil(tokens / self.drafter.plan.attention_dp))
+            )
         return seconds
 
 

@@ -84,6 +84,7 @@ class Pack:
         limits, real = self.limits, np.zeros(at.REALS)
         real[at.LAUNCH_FLOOR_S] = limits.eager_launch_s * self.costs.launches
         real[at.STEP_HOST_S], real[at.SEQUENCE_HOST_S] = limits.step_host_s, limits.sequence_host_s
+        real[at.PROMPT_HOST_S] = limits.prompt_host_s
         real[at.TOKENS_A_STEP], real[at.SWAP_TOKEN_S] = limits.tokens_a_step, limits.swap_token_s
         return real
 
@@ -200,18 +201,17 @@ def pack_of(setup: Setup, price: Price, longest: int) -> Pack:
     plan = as_served(setup.plan, model, target.chip)
     drafter = drafting(model, plan, engine, setup.draft_model)
     limits = _limits(replace(setup, plan=plan, engine=engine), drafter, longest)
-    small, hidden_s = target.stack.kernels_per_layer, target.stack.launch_hidden_s
-    lowered = Lowered(model, plan, price, small * model.layers, hidden_s, 1.0 + limits.drafts)
+    lowered = Lowered(model, plan, price, target.stack, 1.0 + limits.drafts)
     if drafter is None:
         return Pack(lowered, limits)
-    passes = Lowered(*drafter, price, small * drafter[0].layers, hidden_s)
-    return Pack(Speculated(lowered, passes, limits.drafts, price), limits)
+    return Pack(Speculated(lowered, Lowered(*drafter, price, target.stack), limits.drafts), limits)
 
 
 def _limits(setup: Setup, drafter: tuple[Model, Plan] | None, longest: int) -> Limits:
     """Limits of a setup whose plan and engine are resolved."""
     model, plan, target, engine = setup.model, setup.plan, setup.target, setup.engine
-    stack, asked = target.stack, engine.speculative
+    stack, asked, site = target.stack, engine.speculative, target.calibration.site
+    host, request = (site.host, site.request) if site else (1.0, 1.0)
     drafts = asked.tokens if asked else 0
     one_shot = model.encoder_only or any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     host_blocks, swap_token_s, tiers = off_device(model, plan, engine, target, drafter)
@@ -237,8 +237,10 @@ def _limits(setup: Setup, drafter: tuple[Model, Plan] | None, longest: int) -> L
         chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
         buckets=engine.buckets,
         power_of_two=stack.buckets == "power_of_two",
-        eager_launch_s=stack.host_launch_s if stack.launch == "eager" else 0.0,
-        step_host_s=stack.step_host_s,
-        sequence_host_s=stack.sequence_host_s,
-        request_host_s=stack.request_host_s,
+        eager_launch_s=host * stack.host_launch_s if stack.launch == "eager" else 0.0,
+        step_host_s=host * stack.step_host_s,
+        sequence_host_s=host * stack.sequence_host_s,
+        prompt_host_s=host * stack.prompt_host_s,
+        request_host_s=request * stack.request_host_s,
+        ahead_steps=stack.ahead_steps,
     )

@@ -185,6 +185,8 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S] + core.clock[at.DRAFT_S]
     total = max(device, tables.real[at.LAUNCH_FLOOR_S]) + tables.real[at.STEP_HOST_S]
     total += tables.real[at.SEQUENCE_HOST_S] * share(tables, decodes + chunks, passes)
+    if chunks > 0:
+        total += tables.real[at.PROMPT_HOST_S]
     core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device

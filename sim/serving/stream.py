@@ -178,7 +178,7 @@ class _Stream:
         ended &= (status == at.FINISHED) | np.isin(status, (at.TOO_LONG, at.NO_CAPACITY, at.ONE_PASS))
         rows = np.flatnonzero(ended)
         times_s, tokens = self.columns.times_s[rows], self.columns.tokens[rows]
-        host_s = self.pack.limits.request_host_s
+        host_s = self._outside_s()
         arrival_s, first_s, finish_s = (
             times_s[:, at.ARRIVAL],
             times_s[:, at.FIRST] + host_s,
@@ -193,6 +193,13 @@ class _Stream:
         fresh = _rows(len(rows))
         self.columns.times_s[rows], self.columns.tokens[rows] = fresh.times_s, fresh.tokens
         self.free += rows.tolist()
+
+    def _outside_s(self) -> float:
+        """Seconds of a request on the way in and out; iterations that it waits for there are as long as they were so far."""
+        cores = [executor.core for executor in self.executors]
+        steps = max(1, sum(int(core.counts[at.ITERATIONS]) for core in cores))
+        ahead_s = self.pack.limits.ahead_steps * sum(float(core.clock[at.BUSY_S]) for core in cores) / steps
+        return self.pack.limits.request_host_s + ahead_s
 
     def _sum_up(self, arrival_s: FloatArray, first_s: FloatArray, finish_s: FloatArray, tokens: IntArray) -> None:
         out, made = self.out, tokens[:, at.MADE]

@@ -7,6 +7,7 @@ from sim import cost
 from sim.catalog.library import default_library
 from sim.catalog.models import Stored
 from sim.catalog.plans import Engine, Plan
+from sim.catalog.scenarios import Group
 from sim.catalog.targets import adjusted, target
 from sim.catalog.traffic import Requests
 from sim.lowering.kernels import DTYPE_IDS
@@ -134,7 +135,7 @@ def test_a_power_cap_slows_prompts_more_than_decodes():
     model, free = library.model("llama-3.1-8b"), target(library, "h100-sxm", None, "serve")
     figures = []
     for cap_w in (None, 350.0):
-        on = adjusted(free, cap_w, ())
+        on = adjusted(free, Group(role="serve", model="x", cluster="x", power_cap_w=cap_w))
         machine = cost.machine(on.chip, on.family, on.calibration, on.cluster)
         replica = pack(model, Plan(), on, Engine(), lambda rows, m=machine: cost.seconds(rows, m), 8192)
         figures.append(metrics(simulate(replica, asked(4000, 100))))
