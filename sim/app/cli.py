@@ -98,6 +98,11 @@ COMMANDS = {
             "--output-tokens 100 --until memory.bandwidth",
         ),
     ),
+    "sweep": Command(
+        "sweep",
+        "Evaluate many scenarios from one file into one table; stop and resume at any point.",
+        ("sweep.yaml --out results", "sweep.yaml --workers 8 --resume --out results", "sweep.yaml --ray local --out results"),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",

@@ -106,12 +106,13 @@ _GROUP_KEYS = frozenset(Group.model_fields)
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario file; a flat one (model, cluster, plan at the top) is one group."""
     document = read_yaml(path)
-    if isinstance(document.data, dict) and "groups" not in document.data:
-        document = _nested(document)
-    return parse(Scenario, document)
+    return parse(Scenario, nested(document))
 
 
-def _nested(document: Document) -> Document:
+def nested(document: Document) -> Document:
+    """The same with one group, where the file names no groups."""
+    if not isinstance(document.data, dict) or "groups" in document.data:
+        return document
     data: dict[str, Any] = document.data
     group = {key: value for key, value in data.items() if key in _GROUP_KEYS}
     rest = {key: value for key, value in data.items() if key not in _GROUP_KEYS}

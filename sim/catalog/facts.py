@@ -1,0 +1,79 @@
+"""What an answer was made from: id, origin and a hash of the content of every catalogue entry, of the price row, of the traffic."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, UnknownFigure
+from .library import Library
+from .models import Model
+from .prices import price_of
+from .scenarios import Scenario, Traffic
+from .targets import Target, fingerprint, target
+
+
+def looked_up(library: Library, scenario: Scenario) -> tuple[Model, Target]:
+    """Model and target of the first group as the catalogue has them, before the scenario's changes."""
+    group = scenario.groups[0]
+    return library.model(group.model), target(library, group.cluster, group.stack, group.role)
+
+
+def facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
+    """By kind of fact: its id, where it came from, and a hash of what it says; calibrations name the files laid over each other."""
+    group, term = scenario.groups[0], scenario.economy.term
+    key = (group.model, group.cluster, group.stack, group.role, term)
+    if key not in library.facts:
+        library.facts[key] = _facts(library, scenario)
+    found = dict(library.facts[key])
+    if scenario.economy.usd_per_device_hour is not None:
+        found.pop("price", None)
+    if isinstance(scenario.demand, Traffic):
+        for name in ("trace", "generator"):
+            given = getattr(scenario.demand, name)
+            if given is not None and (path := _file(library, given)) is not None:
+                found[name] = {"id": given, "hash": _file_hash(path)}
+    return found
+
+
+def _facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
+    model, found = looked_up(library, scenario)
+    records = {"model": model, **found._asdict()}
+    out = {kind: {"id": record.id, **_origin(library, kind, record.id), "hash": fingerprint(record)} for kind, record in records.items()}
+    out["calibration"] = {
+        "id": found.calibration.id,
+        "files": {key: _file_hash(library.find("calibration", key).path) for _, key in library.calibration_files(found.chip, found.stack)},
+        "hash": fingerprint(found.calibration),
+    }
+    try:
+        offer = price_of(library, found.chip.id, scenario.economy.term)
+    except UnknownFigure:
+        return out
+    row = " ".join((offer.provider, offer.instance, offer.term, offer.region, offer.date))
+    return {**out, "price": {"id": row, "usd_per_device_hour": offer.usd_per_device_hour, "hash": fingerprint(offer)}}
+
+
+def _origin(library: Library, kind: str, name: str) -> dict[str, str]:
+    try:
+        return {"origin": library.find(kind, name).origin}
+    except InputError:  # a file of the user's own, or a cluster that a chip's own ports make
+        return {"origin": "file or ports"}
+
+
+def _file(library: Library, name: str) -> Path | None:
+    places = [Path(name), *(root / "workloads" / "traffic" / name for root, _ in library.roots)]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+
+
+def contents(library: Library, scenario: Scenario) -> dict[str, Any]:
+    """What the entries say, as plain values: enough to answer again without the catalogue."""
+    model, found = looked_up(library, scenario)
+    records = {"model": model, **found._asdict()}
+    out: dict[str, Any] = {kind: record.model_dump(mode="json") for kind, record in records.items()}
+    price = facts(library, scenario).get("price")
+    return {**out, "price": None if price is None else price["usd_per_device_hour"]}
