@@ -101,7 +101,26 @@ COMMANDS = {
     "sweep": Command(
         "sweep",
         "Evaluate many scenarios from one file into one table; stop and resume at any point.",
-        ("sweep.yaml --out results", "sweep.yaml --workers 8 --resume --out results", "sweep.yaml --ray local --out results"),
+        (
+            "sweep.yaml --out results",
+            "sweep.yaml --workers 8 --resume --out results",
+            "sweep.yaml --ray local --out results",
+        ),
+    ),
+    "rerun": Command(
+        "trust",
+        "Answer a stored result's question again: the same figures, or which fact has changed.",
+        ("out/result.json", "out/result.json --seed 1"),
+    ),
+    "diff": Command(
+        "trust",
+        "Two stored results: which fact, price or value of the scenario moved which figure by how much.",
+        ("before/result.json after/result.json",),
+    ),
+    "explain": Command(
+        "trust",
+        "Where a figure comes from: its terms, down to the catalogue's values and their sources.",
+        ("out/result.json step_time", "out/result.json cost --depth 3"),
     ),
     "export traffic": Command(
         "export",

@@ -34,7 +34,8 @@ def sweep(
         int, typer.Option("--workers", metavar="N", min=1, help="Processes on this machine that evaluate.")
     ] = 1,
     ray: Annotated[
-        str | None, typer.Option("--ray", metavar="ADDRESS", help="Evaluate on this Ray cluster; local: start one here.")
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Evaluate on this Ray cluster; local: start one here."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", metavar=" ", help="Go on with the journal in --out.")] = False,
 ) -> None:

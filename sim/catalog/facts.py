@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,22 @@ from .models import Model
 from .prices import price_of
 from .scenarios import Scenario, Traffic
 from .targets import Target, fingerprint, target
+
+_NO_FIGURES = ("studies", "evidence", "report", "app", "_data")  # rooms that no figure depends on
+
+
+@cache
+def code() -> str:
+    """A hash of the sources that figures come out of."""
+    root = Path(__file__).resolve().parent.parent
+    paths = sorted(path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in _NO_FIGURES)
+    return hashlib.blake2b(b"".join(path.read_bytes() for path in paths), digest_size=8).hexdigest()
+
+
+@cache
+def software() -> dict[str, str]:
+    """Versions of what computes: the last bits may depend on them."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "numba")}}
 
 
 def looked_up(library: Library, scenario: Scenario) -> tuple[Model, Target]:
@@ -40,10 +59,16 @@ def facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
 def _facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
     model, found = looked_up(library, scenario)
     records = {"model": model, **found._asdict()}
-    out = {kind: {"id": record.id, **_origin(library, kind, record.id), "hash": fingerprint(record)} for kind, record in records.items()}
+    out = {
+        kind: {"id": record.id, **_origin(library, kind, record.id), "hash": fingerprint(record)}
+        for kind, record in records.items()
+    }
     out["calibration"] = {
         "id": found.calibration.id,
-        "files": {key: _file_hash(library.find("calibration", key).path) for _, key in library.calibration_files(found.chip, found.stack)},
+        "files": {
+            key: _file_hash(library.find("calibration", key).path)
+            for _, key in library.calibration_files(found.chip, found.stack)
+        },
         "hash": fingerprint(found.calibration),
     }
     try:

@@ -70,14 +70,22 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file. Raises InputError with file, line, key, value and remedy."""
     document = read_yaml(path)
     read = parse(SweepFile, document)
-    axes = tuple((key, _values(given, f"{document.place(('axes', key))}: axes.{key}")) for key, given in read.axes.items())
-    keys = [key for key, _ in axes] + list(read.cases[0] if read.cases else ()) + list(read.sample.over if read.sample else ())
+    axes = tuple(
+        (key, _values(given, f"{document.place(('axes', key))}: axes.{key}")) for key, given in read.axes.items()
+    )
+    keys = (
+        [key for key, _ in axes]
+        + list(read.cases[0] if read.cases else ())
+        + list(read.sample.over if read.sample else ())
+    )
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise InputError(f"{path}: {twice} is varied twice. Keep one of axes, cases and sample.")
     for number, case in enumerate(read.cases):
         if list(case) != list(read.cases[0]):
-            raise InputError(f"{document.place(('cases', number))}: cases.{number} has other keys than the first. Give all of them.")
+            raise InputError(
+                f"{document.place(('cases', number))}: cases.{number} has other keys than the first. Give all of them."
+            )
     for key, draw in (read.sample.over if read.sample else {}).items():
         _check_draw(draw, f"{document.place(('sample', 'over', key))}: sample.over.{key}")
     return Sweep(path.stem, _scenario(document, path), axes, read.cases, read.sample, read.where, read.seed)
@@ -106,9 +114,15 @@ def _values(given: tuple[Value, ...] | Range, place: str) -> tuple[Value, ...]:
         raise InputError(f"{place}: a range takes start, stop and one of step, times or count. Mend it.")
     if given.count is not None:
         count = given.count
-        found = [given.start + (given.stop - given.start) * i / max(count - 1, 1) for i in range(min(count, MOST_VALUES + 1))]
+        found = [
+            given.start + (given.stop - given.start) * i / max(count - 1, 1) for i in range(min(count, MOST_VALUES + 1))
+        ]
     else:
-        exact = (given.stop - given.start) / given.step if given.step else math.log(given.stop / given.start, given.times or 2.0)
+        exact = (
+            (given.stop - given.start) / given.step
+            if given.step
+            else math.log(given.stop / given.start, given.times or 2.0)
+        )
         count = int(exact + 1e-9) + 1
         at = range(min(count, MOST_VALUES + 1))
         found = [given.start + i * given.step if given.step else given.start * (given.times or 2.0) ** i for i in at]
@@ -123,4 +137,6 @@ def _check_draw(draw: Draw, place: str) -> None:
         raise InputError(f"{place}: give one of uniform: [low, high], log_uniform: [low, high], choice: [...].")
     for ends in (draw.uniform, draw.log_uniform):
         if ends is not None and (ends[0] >= ends[1] or (draw.log_uniform and ends[0] <= 0.0)):
-            raise InputError(f"{place} = {list(ends)}: low must be under high, and above 0 for log_uniform. Swap or raise them.")
+            raise InputError(
+                f"{place} = {list(ends)}: low must be under high, and above 0 for log_uniform. Swap or raise them."
+            )

@@ -56,7 +56,9 @@ def holds(text: str, names: Mapping[str, Column], n: int) -> NDArray[np.bool_]:
         try:
             found = _Reader(text, names).value(tree, 0)
         except (TypeError, np.exceptions.DTypePromotionError):
-            raise InputError(f"where: {text!r} computes with text or unknown values. Compare them with == or in.") from None
+            raise InputError(
+                f"where: {text!r} computes with text or unknown values. Compare them with == or in."
+            ) from None
     return np.broadcast_to(np.asarray(found, dtype=bool), (n,))
 
 
@@ -90,7 +92,12 @@ class _Reader:
             return reduce(join, [np.asarray(inner(each), dtype=bool) for each in node.values])
         if isinstance(node, ast.Compare):
             return self.compared(node, inner)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS and not node.keywords:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _CALLS
+            and not node.keywords
+        ):
             return _CALLS[node.func.id](*map(inner, node.args))
         raise InputError(
             f"where: {self.text!r}: {ast.unparse(node)[:40]!r} is not allowed. Use names, numbers, text, + - * / // % **, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..catalog.facts import facts
+from ..catalog.facts import code, facts
 from ..catalog.library import Library
 from ..catalog.plans import Plan
 from ..catalog.scenarios import Scenario, TokenBudget
@@ -23,6 +23,7 @@ from .priced import Row, column_name, train_rows
 
 Verb = Callable[[Scenario, Library], Result]
 Build = Callable[[Scenario, Sequence[str], Sequence[Value]], Scenario]
+KEY = 16  # bytes of a key
 _FAST = frozenset(f"plan.{name}" for name in Plan.model_fields if name != "dtypes")
 
 
@@ -36,13 +37,31 @@ class Job(NamedTuple):
     catalog: Path | None
 
 
+class Template(NamedTuple):
+    """What points share that differ in their plan only. plan: fields of the scenario's own; digest: the key, but for the plan;
+    batched: may these points be priced together?"""
+
+    scenario: Scenario
+    plan: dict[str, Any]
+    digest: Any
+    batched: bool
+
+
 class Point(NamedTuple):
-    """A point as it is asked: its key, and its scenario or the error that stands in the way of one."""
+    """A point as it is asked: its key, and its scenario (a template with this plan), or the error that stands in its way."""
 
     key: bytes
-    scenario: Scenario | None
+    template: Template | None
+    plan: Plan
     error: str = ""
-    rest: tuple[Value, ...] = ()
+
+    @property
+    def scenario(self) -> Scenario:
+        """The whole question."""
+        assert self.template is not None
+        scenario = self.template.scenario
+        group = scenario.groups[0].model_copy(update={"plan": self.plan})
+        return scenario.model_copy(update={"groups": (group, *scenario.groups[1:])})
 
 
 class Evaluator:
@@ -51,40 +70,44 @@ class Evaluator:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.library = Library(job.catalog)
-        self.plan_keys = [i for i, key in enumerate(job.keys) if key in _FAST]
-        self.other = [i for i in range(len(job.keys)) if i not in self.plan_keys]
-        self.templates: dict[tuple[Value, ...], tuple[Scenario, dict[str, Any], Any] | str] = {}
+        self.plan_keys = [(i, key[5:]) for i, key in enumerate(job.keys) if key in _FAST]
+        fast = {i for i, _ in self.plan_keys}
+        self.other = [i for i in range(len(job.keys)) if i not in fast]
+        self.templates: dict[tuple[Value, ...], Template | str] = {}
 
     def asked(self, values: Sequence[Sequence[Value]]) -> list[Point]:
-        """Scenario and key of each point."""
+        """Question and key of each point."""
         return [self._asked(each) for each in values]
 
-    def rows(self, values: Sequence[Sequence[Value]]) -> list[tuple[bytes, Row]]:
-        """Key and row of each point, in their order."""
-        return self.answered(self.asked(values))
+    def blocks(self, values: Sequence[Sequence[Value]]) -> tuple[bytes, list[Block]]:
+        """Keys of points one after another, and their rows, packed."""
+        asked = self.asked(values)
+        keys = [point.key for point in asked]
+        return b"".join(keys), packed(keys, self.answered(asked))
 
-    def answered(self, asked: Sequence[Point]) -> list[tuple[bytes, Row]]:
-        """Rows of points. Those that differ in their plan only are priced together."""
+    def answered(self, asked: Sequence[Point]) -> list[Row]:
+        """Rows of points, in their order. Those that differ in their plan only are priced together."""
         out: list[Row | None] = [None] * len(asked)
-        together: dict[tuple[Value, ...], list[int]] = {}
+        together: dict[int, list[int]] = {}
         for place, point in enumerate(asked):
-            if point.scenario is None:
+            if point.template is None:
                 out[place] = Row("error", point.error)
-            elif batched(point.scenario):
-                together.setdefault(point.rest, []).append(place)
+            elif point.template.batched:
+                together.setdefault(id(point.template), []).append(place)
             else:
                 out[place] = self._alone(point.scenario)
         for places in together.values():
-            scenarios = [scenario for i in places if (scenario := asked[i].scenario) is not None]
-            for place, row in zip(places, self._batch(scenarios), strict=True):
+            for place, row in zip(places, self._batch([asked[i] for i in places]), strict=True):
                 out[place] = row
-        return [(point.key, row) for point, row in zip(asked, out, strict=True) if row is not None]
+        return [row for row in out if row is not None]
 
-    def _batch(self, scenarios: list[Scenario]) -> list[Row]:
+    def _batch(self, some: list[Point]) -> list[Row]:
+        template = some[0].template
+        assert template is not None
         try:
-            return train_rows(self.library, scenarios[0], [scenario.groups[0].plan for scenario in scenarios])
+            return train_rows(self.library, template.scenario, [point.plan for point in some])
         except Exception:  # what stops a batch may be one plan's: each is asked alone and says its own error
-            return [self._alone(scenario) for scenario in scenarios]
+            return [self._alone(point.scenario) for point in some]
 
     def _alone(self, scenario: Scenario) -> Row:
         try:
@@ -97,54 +120,91 @@ class Evaluator:
             return Row("error", f"{type(error).__name__}: {error}")
 
     def _asked(self, values: Sequence[Value]) -> Point:
-        rest = tuple(values[i] for i in self.other)
-        try:
-            if rest not in self.templates:
-                self.templates[rest] = self._template(rest)
-        except GambrelError as error:
-            self.templates[rest] = str(error)
-        template = self.templates[rest]
+        rest = tuple([values[i] for i in self.other])
+        template = self.templates.get(rest)
+        if template is None:
+            template = self.templates[rest] = self._template(rest)
         if isinstance(template, str):
-            return Point(self._key_of_text(values), None, template)
-        scenario, plain, digest = template
+            return self._refused(values, template)
+        plan = template.scenario.groups[0].plan
         if self.plan_keys:
-            changes = {self.job.keys[i][5:]: values[i] for i in self.plan_keys}
+            fields = template.plan.copy()
+            for i, name in self.plan_keys:
+                fields[name] = values[i]
             try:
-                plan = Plan.model_validate({**plain, **changes})
+                plan = Plan.model_validate(fields)
             except ValueError:
-                return self._refused(values)
-            group = scenario.groups[0].model_copy(update={"plan": plan})
-            scenario = scenario.model_copy(update={"groups": (group, *scenario.groups[1:])})
-        key = digest.copy()
-        key.update(scenario.groups[0].plan.model_dump_json().encode())
-        return Point(key.digest(), scenario, rest=rest)
+                return self._refused(values, "")
+        key = template.digest.copy()
+        key.update(plan.model_dump_json().encode())
+        return Point(key.digest(), template, plan)
 
-    def _refused(self, values: Sequence[Value]) -> Point:
-        """A plan that is none: asked again by the way that words errors."""
+    def _refused(self, values: Sequence[Value], error: str) -> Point:
+        """A point without a scenario; its error in the words of the way that builds one value after the other."""
+        text = f"{__version__}{self.job.base.model_dump_json()}{self.job.keys}{tuple(values)!r}"
+        key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        if error:
+            return Point(key, None, Plan(), error)
         try:
             self.job.build(self.job.base, self.job.keys, values)
-        except GambrelError as error:
-            return Point(self._key_of_text(values), None, str(error))
+        except GambrelError as found:
+            return Point(key, None, Plan(), str(found))
         raise AssertionError(f"{values} are refused one way only")
 
-    def _template(self, rest: tuple[Value, ...]) -> tuple[Scenario, dict[str, Any], Any]:
-        scenario = self.job.build(self.job.base, [self.job.keys[i] for i in self.other], rest)
+    def _template(self, rest: tuple[Value, ...]) -> Template | str:
+        try:
+            scenario = self.job.build(self.job.base, [self.job.keys[i] for i in self.other], rest)
+            made_from = facts(self.library, scenario)
+        except GambrelError as error:
+            return str(error)
         bare = scenario.groups[0].model_copy(update={"plan": Plan()})
         shared = scenario.model_copy(update={"groups": (bare, *scenario.groups[1:])}).model_dump_json()
-        text = json.dumps([__version__, facts(self.library, scenario)], sort_keys=True) + shared
+        text = json.dumps([__version__, code(), made_from], sort_keys=True) + shared
         plan = scenario.groups[0].plan
-        return scenario, {name: getattr(plan, name) for name in Plan.model_fields}, hashlib.blake2b(text.encode(), digest_size=16)
-
-    def _key_of_text(self, values: Sequence[Value]) -> bytes:
-        text = f"{__version__}{self.job.base.model_dump_json()}{self.job.keys}{tuple(values)!r}"
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(text.encode(), digest_size=16)
+        return Template(scenario, {name: getattr(plan, name) for name in Plan.model_fields}, digest, batched(scenario))
 
 
 def batched(scenario: Scenario) -> bool:
     """May this point be priced together with others? One group that trains, its size given, without faults or a power cap."""
     group = scenario.groups[0]
     plain = group.role == "train" and group.devices is not None and group.power_cap_w is None
-    return plain and len(scenario.groups) == 1 and isinstance(scenario.demand, TokenBudget) and not scenario.campaign.faults
+    return (
+        plain
+        and len(scenario.groups) == 1
+        and isinstance(scenario.demand, TokenBudget)
+        and not scenario.campaign.faults
+    )
+
+
+class Block(NamedTuple):
+    """Rows with the same columns, packed to travel and to be kept. keys: 16 bytes a row; said: (status, error, basis), and which of
+    them a row has; figures[rows, names]."""
+
+    names: tuple[str, ...]
+    keys: bytes
+    said: list[tuple[str, str, str]]
+    which: list[int]
+    figures: NDArray[np.float64]
+
+    def rows(self) -> Iterator[tuple[bytes, Row]]:
+        """Key and row of each."""
+        for i, said in enumerate(self.which):
+            yield self.keys[KEY * i : KEY * (i + 1)], Row(*self.said[said], self.names, self.figures[i])
+
+
+def packed(keys: Sequence[bytes], rows: Sequence[Row]) -> list[Block]:
+    """Rows as blocks, one for each set of columns."""
+    layouts: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        layouts.setdefault(row.names, []).append(place)
+    out = []
+    for names, places in layouts.items():
+        said: dict[tuple[str, str, str], int] = {}
+        which = [said.setdefault(rows[i][:3], len(said)) for i in places]
+        figures = np.stack([rows[i].values for i in places])
+        out.append(Block(names, b"".join([keys[i] for i in places]), list(said), which, figures))
+    return out
 
 
 def row_of(result: Result) -> Row:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .evaluate import KEY, Block
 from .priced import Row
 
 LAYOUT = 1  # of the tables below
@@ -17,13 +18,13 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS about (layout INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS names (id INTEGER PRIMARY KEY, columns TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS answers (
-  key BLOB PRIMARY KEY, status TEXT NOT NULL, error TEXT NOT NULL, basis TEXT NOT NULL, names INTEGER NOT NULL, figures BLOB NOT NULL
-) WITHOUT ROWID;
+  id INTEGER PRIMARY KEY, names INTEGER NOT NULL, keys BLOB NOT NULL, said TEXT NOT NULL, figures BLOB NOT NULL
+);
 """
 
 
 class Journal:
-    """Rows by key. A batch is added in one transaction, or not at all."""
+    """Rows by key. What is added together is one transaction: there whole, or not at all."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,19 +39,24 @@ class Journal:
         if found is None:
             self.base.execute("INSERT INTO about VALUES (?)", (LAYOUT,))
         elif found[0] != LAYOUT:
-            raise InputError(f"{path}: written in layout {found[0]}, this version writes {LAYOUT}. Choose another --out.")
+            raise InputError(
+                f"{path}: written in layout {found[0]}, this version writes {LAYOUT}. Choose another --out."
+            )
         self.names: dict[tuple[str, ...], int] = {}
 
     def keys(self) -> set[bytes]:
         """Keys of what is answered."""
-        return {key for (key,) in self.base.execute("SELECT key FROM answers")}
+        blobs = (blob for (blob,) in self.base.execute("SELECT keys FROM answers"))
+        return {blob[i : i + KEY] for blob in blobs for i in range(0, len(blob), KEY)}
 
-    def add(self, rows: Iterable[tuple[bytes, Row]]) -> None:
-        """Add answers; one that is there already stays as it is."""
+    def add(self, blocks: Iterable[Block]) -> None:
+        """Add answers."""
         self.base.execute("BEGIN IMMEDIATE")
         try:
-            plain = [(key, r.status, r.error, r.basis, self._id(r.names), r.values.tobytes()) for key, r in rows]
-            self.base.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", plain)
+            for block in blocks:
+                said = json.dumps([block.said, block.which])
+                row = (self._id(block.names), block.keys, said, block.figures.tobytes())
+                self.base.execute("INSERT INTO answers (names, keys, said, figures) VALUES (?, ?, ?, ?)", row)
         except BaseException:
             self.base.execute("ROLLBACK")
             self.names.clear()
@@ -65,12 +71,15 @@ class Journal:
         return self.names[names]
 
     def rows(self) -> dict[bytes, Row]:
-        """Everything that is answered."""
+        """Everything that is answered; where a key is answered twice, the first answer."""
         names = {i: tuple(json.loads(text)) for i, text in self.base.execute("SELECT id, columns FROM names")}
-        answers = self.base.execute("SELECT key, status, error, basis, names, figures FROM answers")
-        return {
-            key: Row(status, error, basis, names[i], np.frombuffer(figures)) for key, status, error, basis, i, figures in answers
-        }
+        out: dict[bytes, Row] = {}
+        for i, keys, text, figures in self.base.execute("SELECT names, keys, said, figures FROM answers ORDER BY id"):
+            said, which = json.loads(text)
+            table = np.frombuffer(figures).reshape(len(which), len(names[i]))
+            for key, row in Block(names[i], keys, said, which, table).rows():
+                out.setdefault(key, row)
+        return out
 
     def close(self) -> None:
         """Fold what is still in the write-ahead log into the file."""

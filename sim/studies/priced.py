@@ -104,12 +104,18 @@ def _rows(q: _Question, plans: list[Plan]) -> list[Row]:
     priced = price(q.model, c, q.target, q.demand.seq_len)
     figures = {**_step_figures(q, c, priced), **_run_figures(q, c, priced)}
     names = tuple(figures)
-    table = np.stack([np.broadcast_to(np.asarray(column, dtype=np.float64), (c.n,)) for column in figures.values()], axis=1)
+    table = np.stack(
+        [np.broadcast_to(np.asarray(column, dtype=np.float64), (c.n,)) for column in figures.values()], axis=1
+    )
     usable = usable_bytes(q.target)
     fits = priced.memory_bytes <= usable * (1.0 + 1e-9)
     out = []
     for i in range(c.n):
-        over = "" if fits[i] else f"does not fit: {text(float(priced.memory_bytes[i]), 'bytes')} of {text(usable, 'bytes')} a chip"
+        over = (
+            ""
+            if fits[i]
+            else f"does not fit: {text(float(priced.memory_bytes[i]), 'bytes')} of {text(usable, 'bytes')} a chip"
+        )
         out.append(Row("ok" if fits[i] else "infeasible", over, BASES[int(priced.basis[i])], names, table[i]))
     return out
 

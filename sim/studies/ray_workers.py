@@ -65,4 +65,5 @@ class _Actor:
 
     def rows(self, chunk: Chunk) -> Answers:
         """The rows of a chunk."""
-        return self.evaluator.rows(chunk)
+        number, values = chunk
+        return number, *self.evaluator.blocks(values)

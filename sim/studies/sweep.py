@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..catalog.sweeps import Sweep
 from ..errors import InputError
-from .evaluate import Evaluator, Job, batched
+from .evaluate import KEY, Evaluator, Job
 from .journal import Journal
 from .points import Points, points
 from .priced import Row
@@ -34,7 +34,9 @@ class Swept(NamedTuple):
     evaluated: int
 
 
-def sweep(asked: Sweep, job: Job, workers: Workers, folder: Path, resume: bool = False, progress: Progress | None = None) -> Swept:
+def sweep(
+    asked: Sweep, job: Job, workers: Workers, folder: Path, resume: bool = False, progress: Progress | None = None
+) -> Swept:
     """Evaluate every point that the journal in `folder` does not hold, then lay out all of them.
 
     Raises InputError if the folder holds a journal and `resume` is not asked for, or Polars is not installed.
@@ -46,21 +48,23 @@ def sweep(asked: Sweep, job: Job, workers: Workers, folder: Path, resume: bool =
     found = points(asked)
     journal = Journal(path)
     try:
-        left, keys = _left(job, found, journal)
-        done = found.n - left.size
-        before, evaluated, failed = done, 0, 0
-        for answers in workers.answers(job, _chunks(found, left, _size(job, found))):
-            journal.add(answers)
-            evaluated += len(answers)
-            done += len(answers)
-            failed += sum(row.status == "error" for _, row in answers)
+        keys = _known(job, found, journal)
+        left = np.array([i for i, key in enumerate(keys) if not key], dtype=np.int64)
+        size = _size(job, found)
+        done, failed = found.n - left.size, 0
+        for number, made, blocks in workers.answers(job, _chunks(found, left, size)):
+            journal.add(blocks)
+            for i, place in enumerate(left[number * size : (number + 1) * size].tolist()):
+                keys[place] = made[KEY * i : KEY * (i + 1)]
+            done += len(made) // KEY
+            failed += sum(block.said[i][0] == "error" for block in blocks for i in block.which)
             if progress is not None:
                 progress(done / found.n, f"{done:,} of {found.n:,} points, {failed:,} errors")
         rows = journal.rows()
     finally:
         journal.close()
-    ordered = [rows[key] for key in (keys or _keys(job, found))]
-    return Swept(_table(found, ordered), _counts(ordered), before, evaluated)
+    ordered = [rows[key] for key in keys]
+    return Swept(_table(found, ordered), _counts(ordered), found.n - left.size, left.size)
 
 
 def need_polars() -> Any:
@@ -72,29 +76,24 @@ def need_polars() -> Any:
     return polars
 
 
-def _keys(job: Job, found: Points) -> list[bytes]:
-    evaluator = Evaluator(job)
-    return [point.key for point in evaluator.asked(found.rows(np.arange(found.n)))]
-
-
-def _left(job: Job, found: Points, journal: Journal) -> tuple[NDArray[np.int64], list[bytes]]:
-    """Places of the points that are not answered yet, and the keys of all if they had to be made for that."""
+def _known(job: Job, found: Points, journal: Journal) -> list[bytes]:
+    """Keys of the points that are answered already, by place; empty where one is not."""
     held = journal.keys()
     if not held:
-        return np.arange(found.n), []
-    keys = _keys(job, found)
-    return np.array([i for i, key in enumerate(keys) if key not in held], dtype=np.int64), keys
+        return [b""] * found.n
+    asked = Evaluator(job).asked(found.rows(np.arange(found.n)))
+    return [point.key if point.key in held else b"" for point in asked]
 
 
 def _size(job: Job, found: Points) -> int:
     """Points of a chunk: many where they are priced together."""
     first = Evaluator(job).asked(found.rows(np.arange(min(found.n, 16))))
-    return BATCH if any(point.scenario is not None and batched(point.scenario) for point in first) else FEW
+    return BATCH if any(point.template is not None and point.template.batched for point in first) else FEW
 
 
 def _chunks(found: Points, left: NDArray[np.int64], size: int) -> Iterator[Chunk]:
-    for start in range(0, left.size, size):
-        yield found.rows(left[start : start + size])
+    for number, start in enumerate(range(0, left.size, size)):
+        yield number, found.rows(left[start : start + size])
 
 
 def _counts(rows: list[Row]) -> dict[str, int]:
@@ -121,4 +120,7 @@ def _table(found: Points, rows: list[Row]) -> polars.DataFrame:
         block = np.stack([rows[place].values for place in layouts[layout]])
         for i, name in enumerate(layout):
             columns[name][places] = block[:, i]
-    return pl.DataFrame(out).with_columns(pl.Series(name, values, nan_to_null=True) for name, values in columns.items())
+    table: polars.DataFrame = pl.DataFrame(out).with_columns(
+        pl.Series(name, values, nan_to_null=True) for name, values in columns.items()
+    )
+    return table

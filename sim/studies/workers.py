@@ -1,4 +1,4 @@
-"""Who evaluates: this process, processes beside it, or a Ray cluster. Each takes chunks of points and gives their rows, in any order."""
+"""Who evaluates: this process, processes beside it, or a Ray cluster. Each takes chunks of points and gives their rows as they come."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from multiprocessing import get_context
 from typing import Protocol
 
 from ..catalog.sweeps import Value
-from .evaluate import Evaluator, Job
-from .priced import Row
+from .evaluate import Block, Evaluator, Job
 
-Chunk = list[tuple[Value, ...]]
-Answers = list[tuple[bytes, Row]]
+Chunk = tuple[int, list[tuple[Value, ...]]]  # its number, and the values of its points
+Answers = tuple[int, bytes, list[Block]]  # number of the chunk, keys of its points, their rows
 AHEAD = 3  # chunks a worker has waiting: it never idles, and little is lost
 WATCH_S = 1.0
 
@@ -34,7 +33,7 @@ class Here:
     def answers(self, job: Job, chunks: Iterable[Chunk]) -> Iterator[Answers]:
         """The rows of each chunk, in order."""
         evaluator = Evaluator(job)
-        return (evaluator.rows(chunk) for chunk in chunks)
+        return ((number, *evaluator.blocks(values)) for number, values in chunks)
 
 
 class Processes:
@@ -76,4 +75,5 @@ def _follow(parent: int) -> None:
 
 
 def _work(chunk: Chunk) -> Answers:
-    return _evaluators[0].rows(chunk)
+    number, values = chunk
+    return number, *_evaluators[0].blocks(values)
