@@ -99,7 +99,7 @@ def killed(folder: Path) -> None:
     moments = np.sort(chance.integers(1, total, KILLS))
     held = []
     for moment in moments:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and _answers(folder / "killed") < moment:
             time.sleep(0.02)
         time.sleep(chance.uniform(0.0, 0.2))

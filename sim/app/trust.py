@@ -13,8 +13,8 @@ from .command import command
 from .output import Call, Progress, emit
 
 if TYPE_CHECKING:
-    from ..studies.explain import Term
     from ..studies.provenance import Attribution, Difference, Moved, Stored, Verb
+    from ..studies.terms import Term
 
 Stored_ = Annotated[str, typer.Argument(metavar="RESULT", help="A result that --json or --out wrote, or its folder.")]
 SHOWN = 12

@@ -47,7 +47,7 @@ def column_name(name: str, unit: str) -> str:
     return name if unit in COUNTS or f"_{unit}_" in f"_{name}_" else f"{name}_{unit}"
 
 
-class _Question(NamedTuple):
+class Question(NamedTuple):
     """What the plans share."""
 
     library: Library
@@ -65,7 +65,7 @@ def train_rows(library: Library, scenario: Scenario, plans: Sequence[Plan]) -> l
 
     Raises the error that all plans have in common.
     """
-    q = _question(library, scenario)
+    q = question(library, scenario)
     ranks = q.devices * q.target.chip.ranks
     out: list[Row | None] = [None] * len(plans)
     legal: list[Plan] = []
@@ -87,7 +87,8 @@ def train_rows(library: Library, scenario: Scenario, plans: Sequence[Plan]) -> l
     return [row for row in out if row is not None]
 
 
-def _question(library: Library, scenario: Scenario) -> _Question:
+def question(library: Library, scenario: Scenario) -> Question:
+    """What a scenario asks of a library. Its group says how many devices. Raises InputError and Infeasible as `train` does."""
     group, demand = scenario.groups[0], scenario.demand
     assert isinstance(demand, TokenBudget) and group.devices is not None  # `batched` asks for both
     found = adjusted(target(library, group.cluster, group.stack, "train"), group)
@@ -96,10 +97,10 @@ def _question(library: Library, scenario: Scenario) -> _Question:
     cluster, slices = sliced(found.cluster, group.devices)
     found = found._replace(cluster=cluster)
     model = modified(library.model(group.model), group)
-    return _Question(library, model, found, group.devices, paid, slices, demand, scenario.economy)
+    return Question(library, model, found, group.devices, paid, slices, demand, scenario.economy)
 
 
-def _rows(q: _Question, plans: list[Plan]) -> list[Row]:
+def _rows(q: Question, plans: list[Plan]) -> list[Row]:
     c = settled_all(q.model, plans, q.target, q.demand.seq_len)
     priced = price(q.model, c, q.target, q.demand.seq_len)
     figures = {**_step_figures(q, c, priced), **_run_figures(q, c, priced)}
@@ -149,7 +150,7 @@ def settled_all(model: Model, plans: Sequence[Plan], target: Target, seq_len: fl
     )
 
 
-def _step_figures(q: _Question, c: Columns, priced: Priced) -> dict[str, FloatArray | float]:
+def _step_figures(q: Question, c: Columns, priced: Priced) -> dict[str, FloatArray | float]:
     """Columns of one step, as `training.figures.step_figures` has them; FLOPs executed are left out."""
     tokens = c.global_batch * q.demand.seq_len
     peaks = {i: q.target.chip.matmul_flops_per_s(DTYPE_NAMES[i]) for i in set(c.linear_in.tolist())}
@@ -173,7 +174,7 @@ def _step_figures(q: _Question, c: Columns, priced: Priced) -> dict[str, FloatAr
     return out
 
 
-def _run_figures(q: _Question, c: Columns, priced: Priced) -> dict[str, FloatArray | float]:
+def _run_figures(q: Question, c: Columns, priced: Priced) -> dict[str, FloatArray | float]:
     """Columns of the run, its size and its bill."""
     out: dict[str, FloatArray | float] = {}
     seconds = priced.step_s
@@ -189,7 +190,7 @@ def _run_figures(q: _Question, c: Columns, priced: Priced) -> dict[str, FloatArr
     return {**out, **_bill(q, seconds, priced.joules / priced.step_s)}
 
 
-def _bill(q: _Question, seconds: FloatArray, chip_w: FloatArray) -> dict[str, FloatArray | float]:
+def _bill(q: Question, seconds: FloatArray, chip_w: FloatArray) -> dict[str, FloatArray | float]:
     """The bill of each plan; the price of an hour is looked up once."""
     rate = device_hour(q.library, q.target, q.economy).value
     economy = q.economy.with_(usd_per_device_hour=1.0 if rate is None else rate)

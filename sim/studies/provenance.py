@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 
 from ..catalog.files import read_json
 from ..catalog.library import Library
+from ..catalog.plans import Plan
 from ..catalog.recorded import Recorded, scenario_of
 from ..catalog.scenarios import Scenario
+from ..catalog.targets import modified
 from ..errors import GambrelError, InputError
+from ..lowering.check import resolved
 from ..result import Result
 
 Verb = Callable[[Scenario, Library], Result]
@@ -164,7 +167,10 @@ def differences(one: Stored, two: Stored, now: Sequence[dict[str, Any]]) -> list
     """Leaves that differ, of the scenarios and of the entries; now: contents of the entries for a side that recorded none."""
     out = [_single("scenario", path, a, b) for path, a, b in _unequal(one.plain["scenario"], two.plain["scenario"])]
     sides = [stored.contents or current for stored, current in zip((one, two), now, strict=True)]
+    as_given = any(each.scenario.economy.usd_per_device_hour is not None for each in (one, two))
     for kind in sides[0]:
+        if kind == "price" and as_given:
+            continue  # the scenario's own price says it
         found = [
             each
             for each in _unequal(sides[0][kind], sides[1].get(kind))
@@ -282,3 +288,12 @@ def remainder(total: Sequence[Moved], parts: Sequence[Attribution]) -> dict[str,
 def plain_text(value: Any) -> str:
     """A value of a scenario or entry in one line."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def resolved_plan(library: Library, scenario: Scenario) -> tuple[Plan, int]:
+    """The plan of a training question with dp and global_batch filled in, and its chips, as `train` understands them."""
+    group = scenario.groups[0]
+    plan, ranks = group.plan, library.chip(library.cluster(group.cluster).chip).ranks
+    devices = group.devices or -(-plan.tp * plan.pp * plan.cp * (plan.dp or 1) // ranks) * (group.replicas or 1)
+    plan = resolved(plan, devices * ranks, modified(library.model(group.model), group))
+    return plan if plan.global_batch else plan.with_(global_batch=plan.micro_batch * (plan.dp or 1)), devices

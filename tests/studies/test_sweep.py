@@ -204,7 +204,9 @@ def test_killed_at_random_moments_and_resumed_the_table_is_the_same(written, tmp
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     chance, kills, held = np.random.default_rng(5), 0, -1
     while kills < 3:
-        process = subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None and journalled(tmp_path / "killed") <= max(held, 0):
             time.sleep(0.01)
         time.sleep(chance.uniform(0.0, 0.05))
