@@ -13,11 +13,15 @@ from .command import command
 from .output import Call, Progress, emit
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ..studies.provenance import Attribution, Difference, Moved, Stored, Verb
     from ..studies.terms import Term
 
 Stored_ = Annotated[str, typer.Argument(metavar="RESULT", help="A result that --json or --out wrote, or its folder.")]
 SHOWN = 12
+FEW_LEAVES = 5
+SOURCE_WIDTH = 60
 MOST_COLUMNS = 4
 # figures that a reader looks for, the first ones first
 FIRST = (
@@ -109,9 +113,6 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
 ) -> None:
     """What moved which figure."""
-    from rich.console import Group
-    from rich.text import Text
-
     from ..catalog.facts import contents
     from ..studies import provenance as study
 
@@ -127,10 +128,23 @@ def diff(
     )
     with Progress():
         base, parts = study.attributed(_verb(one), sides, found)
-    total = study.moved(one.figures(), two.figures())
     facts = study.changed_facts(one.plain["provenance"], two.plain["provenance"])
+    document, shown = _told((one, two), base, parts, facts)
+    emit(call, document, shown)
+
+
+def _told(
+    pair: tuple[Stored, Stored], base: dict[str, float | None], parts: Sequence[Attribution], facts: Sequence[Any]
+) -> tuple[dict[str, Any], RenderableType]:
+    """(JSON, screen) of two results and what each difference does; base: figures of the first as answered now."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from ..studies import provenance as study
+
+    one, two = pair
+    total, drift = study.moved(one.figures(), two.figures()), study.moved(one.figures(), base)
     left = study.remainder(total, parts)
-    drift = study.moved(one.figures(), base)
     document = {
         "schema": "gambrel.diff/1",
         "figures": [each._asdict() for each in total],
@@ -139,18 +153,14 @@ def diff(
         "remainder": left,
         "answered_now": [each._asdict() for each in drift],
     }
-    names = _columns(total)
-    screen: list[Any] = [
-        Text(f"{one.path} against {two.path}: {len(total)} figures moved, {len(found)} differences", style="bold")
-    ]
-    screen += [
-        _moved(total),
-        Text("\nOne difference at a time, from the first result: what each alone does"),
-        _attributed(parts, left, names),
-    ]
-    screen += _facts(facts, total)
-    screen += [Text(f"note  {text}", style="yellow") for text in _notes(one, two, drift)]
-    emit(call, document, Group(*screen))
+    said = f"{one.path} against {two.path}: {len(total)} figures moved, {len(parts)} differences"
+    shown: list[Any] = [Text(said, style="bold"), _moved(total)]
+    if parts:
+        shown.append(Text("\nOne difference at a time, from the first result: what each alone does"))
+        shown.append(_attributed(parts, left, _columns(total)))
+    shown += _facts(facts, total)
+    shown += [Text(f"note  {text}", style="yellow") for text in _notes(one, two, drift)]
+    return document, Group(*shown)
 
 
 def _plain(part: Attribution) -> dict[str, Any]:
@@ -241,14 +251,15 @@ def _tree(term: Term, depth: int) -> Any:
 def _grow(branch: Any, term: Term, depth: int) -> None:
     if depth == 0 or not term.terms:
         return
-    shown = sorted(term.terms, key=lambda each: -abs(each.value)) if term.op == "sum" else term.terms
-    for each in shown[:SHOWN]:
-        share = f" ({each.value / term.value:.1%})" if term.op == "sum" and term.value else ""
+    summed = term.op == "sum"
+    most = FEW_LEAVES if term.op == "function" else SHOWN
+    shown = sorted(term.terms, key=lambda each: -abs(each.value)) if summed else list(term.terms)
+    for each in shown[:most]:
+        share = f" ({each.value / term.value:.1%})" if summed and term.value and len(shown) > 1 else ""
         _grow(branch.add(_line(each, share)), each, depth - 1)
-    if len(shown) > SHOWN:
-        branch.add(
-            f"and {len(shown) - SHOWN} smaller ones: {sum(each.value for each in shown[SHOWN:]):.4g} {term.unit}"
-        )
+    if len(shown) > most:
+        rest = f": {sum(each.value for each in shown[most:]):.4g} {term.unit}" if summed else ""
+        branch.add(f"and {len(shown) - most} smaller ones{rest}")
 
 
 def _line(term: Term, share: str) -> Any:
@@ -262,5 +273,10 @@ def _line(term: Term, share: str) -> Any:
         "function": f"  = f, {term.note}",
     }
     text = f"{term.name}: {term.value:.6g}{unit}{share}{how.get(term.op, '')}"
-    source = f"  [{term.source}]" if term.source else ""
-    return Text(text + (f"  {term.note}" if term.note and term.op != "function" else "") + source)
+    source = f"  [{_short(term.source)}]" if term.source else ""
+    return Text(text + (f"  {term.note}" if term.note and term.op not in ("function", "sum") else "") + source)
+
+
+def _short(source: str) -> str:
+    """As much of a source as a line holds; --json has all of it."""
+    return source if len(source) <= SOURCE_WIDTH else source[: SOURCE_WIDTH - 3] + "..."

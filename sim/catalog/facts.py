@@ -76,7 +76,15 @@ def _facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
     except UnknownFigure:
         return out
     row = " ".join((offer.provider, offer.instance, offer.term, offer.region, offer.date))
-    return {**out, "price": {"id": row, "usd_per_device_hour": offer.usd_per_device_hour, "hash": fingerprint(offer)}}
+    return {
+        **out,
+        "price": {
+            "id": row,
+            "usd_per_device_hour": offer.usd_per_device_hour,
+            "source": offer.source,
+            "hash": fingerprint(offer),
+        },
+    }
 
 
 def _origin(library: Library, kind: str, name: str) -> dict[str, str]:
@@ -100,5 +108,5 @@ def contents(library: Library, scenario: Scenario) -> dict[str, Any]:
     model, found = looked_up(library, scenario)
     records = {"model": model, **found._asdict()}
     out: dict[str, Any] = {kind: record.model_dump(mode="json") for kind, record in records.items()}
-    price = facts(library, scenario).get("price")
-    return {**out, "price": None if price is None else price["usd_per_device_hour"]}
+    price = facts(library, scenario).get("price", {})
+    return {**out, "price": price.get("usd_per_device_hour"), "price_source": price.get("source", "")}

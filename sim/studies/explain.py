@@ -19,7 +19,7 @@ from ..lowering.kinds import KINDS, PHASES
 from ..lowering.sharding import Columns
 from ..lowering.sharding import Step as Pass
 from ..training.memory import memory_parts
-from ..training.pricing import CLASSES, Priced, executed, factors_of, price, times_of
+from ..training.pricing import CLASSES, Priced, executed, factors_of, price, straggling, times_of
 from ..training.stages import DIRECTIONS
 from .priced import Question, question, settled_all
 from .provenance import resolved_plan
@@ -78,16 +78,16 @@ def explained(verb: str, scenario: Scenario, contents: dict[str, Any], figure: s
     q = question(library, scenario)
     c = settled_all(q.model, [plan], q.target, q.demand.seq_len)
     asked = _Asked(q, scenario, plan, c, price(q.model, c, q.target, q.demand.seq_len))
-    return _figure(asked, figure, priced_at is not None)
+    return _figure(asked, figure, contents.get("price_source", "") if priced_at is not None else None)
 
 
-def _figure(a: _Asked, name: str, looked_up: bool) -> Term:
+def _figure(a: _Asked, name: str, price: str | None) -> Term:
     if name == "memory_per_device":
         return _memory(a)
     if name == "usd_per_device_hour":
-        return _rate(a, looked_up)
+        return _rate(a, price)
     if name in ("cost", "device_hours", "energy", "carbon"):
-        return _run(a, name, looked_up)
+        return _run(a, name, price)
     if name == "power":
         return _power(a)
     if name == "steps":
@@ -140,7 +140,7 @@ def _seconds(a: _Asked) -> Term:
     return step if a.q.demand.tokens is None else product("seconds of the run", "s", step, _steps(a))
 
 
-def _run(a: _Asked, name: str, looked_up: bool) -> Term:
+def _run(a: _Asked, name: str, price: str | None) -> Term:
     seconds, hour = _seconds(a), constant("seconds of an hour", 3600.0, "s")
     hours = quotient("hours", "h", seconds, hour)
     if name == "device_hours":
@@ -154,7 +154,7 @@ def _run(a: _Asked, name: str, looked_up: bool) -> Term:
             (given("devices", a.q.devices, "chips"),),
             "with the spares of every domain",
         )
-        return product(name, "usd", _rate(a, looked_up), paid, hours)
+        return product(name, "usd", _rate(a, price), paid, hours)
     energy = quotient(
         "energy", "kwh", product("joules", "j", _power(a), seconds), constant("joules of a kWh", JOULES_PER_KWH, "j")
     )
@@ -168,12 +168,12 @@ def _run(a: _Asked, name: str, looked_up: bool) -> Term:
     return product("carbon", "kg", energy, given(key, intensity, "kg"))
 
 
-def _rate(a: _Asked, looked_up: bool) -> Term:
+def _rate(a: _Asked, price: str | None) -> Term:
     found = device_hour(a.q.library, a.q.target, a.q.economy)
     if found.value is None:
         raise InputError(f"explain: {found.note}")
-    if looked_up:
-        return given(f"price.{a.q.target.chip.id}", found.value, "usd_per_device_hour", "devices/prices.csv")
+    if price is not None:
+        return given(f"price.{a.q.target.chip.id}", found.value, "usd_per_device_hour", f"devices/prices.csv: {price}")
     return given("economy.usd_per_device_hour", found.value, "usd_per_device_hour", "as given")
 
 
@@ -246,16 +246,27 @@ def _step(a: _Asked) -> Term:
     if host > 0.0:
         leaves = tuple(_leaf(a, f"stack.{name}") for name in ("host_launch_s", "kernels_per_layer"))
         terms.append(Term("host", host, "s", "function", leaves, "launches that the device waits for"))
+    terms += _waiting(a)
     left = float(a.priced.step_s[0]) - math.fsum(term.value for term in terms)
-    keys = ["stack.step_host_s", *(["stack.factors.straggle"] if "straggle" in a.q.target.stack.factors else [])]
-    plan = [
+    plan = tuple(
         given(f"plan.{name}", getattr(a.plan, name), "")
         for name in ("pp", "virtual_stages", "micro_batch", "global_batch")
-    ]
-    leaves = (*plan, *(_leaf(a, key) for key in keys))
-    note = f"the {a.plan.schedule} schedule of {a.c.micro_batches[0]:g} micro-batches: idle stages, stragglers and the host"
-    terms.append(Term("bubble", left, "s", "function", leaves, note))
+    )
+    note = f"stages that wait under {a.plan.schedule} with {a.c.micro_batches[0]:g} micro-batches"
+    terms.append(Term("bubble", left, "s", "function", plan, note))
     return total("step_time", "s", terms)
+
+
+def _waiting(a: _Asked) -> list[Term]:
+    """What a step takes beside its pipeline: the host once, and waiting for the slowest domain."""
+    step = float(a.priced.step_s[0])
+    longer = float(straggling(a.c, a.q.target)[0])
+    out = [Term("host, once a step", a.q.target.stack.step_host_s, "s", "sum", (_leaf(a, "stack.step_host_s"),))]
+    if longer > 1.0:
+        leaves = (_leaf(a, "stack.factors.straggle"), given("devices", a.q.devices, "chips"))
+        note = f"all domains wait for the slowest, {longer - 1.0:.1%} longer"
+        out.append(Term("stragglers", step - step / longer, "s", "function", leaves, note))
+    return out
 
 
 def _leaf(a: _Asked, key: str, note: str = "") -> Term:

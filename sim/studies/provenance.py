@@ -169,8 +169,8 @@ def differences(one: Stored, two: Stored, now: Sequence[dict[str, Any]]) -> list
     sides = [stored.contents or current for stored, current in zip((one, two), now, strict=True)]
     as_given = any(each.scenario.economy.usd_per_device_hour is not None for each in (one, two))
     for kind in sides[0]:
-        if kind == "price" and as_given:
-            continue  # the scenario's own price says it
+        if kind == "price_source" or (kind == "price" and as_given):
+            continue  # the price itself says it, or the scenario's own
         found = [
             each
             for each in _unequal(sides[0][kind], sides[1].get(kind))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from sim.studies.explain import FIGURES, explained
 from sim.studies.terms import moved_contents
 
 ROOT = Path(__file__).resolve().parents[2]
-ARGUMENTS = "--model llama-3.1-8b --cluster dgx-h100 --devices 32 --tp 2 --pp 2 --global-batch 64 --tokens 1e11".split()
+QUESTION = "--model llama-3.1-8b --cluster dgx-h100 --devices 32 --tp 2 --pp 2 --global-batch 64 --tokens 1e11"
+ARGUMENTS = shlex.split(QUESTION)
 GROUP = Group(
     role="train", model="llama-3.1-8b", cluster="dgx-h100", devices=32, plan=Plan(tp=2, pp=2, global_batch=64)
 )
