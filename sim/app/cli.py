@@ -103,8 +103,7 @@ COMMANDS = {
         "Evaluate many scenarios from one file into one table; stop and resume at any point.",
         (
             "sweep.yaml --out results",
-            "sweep.yaml --workers 8 --resume --out results",
-            "sweep.yaml --ray local --out results",
+            "sweep.yaml --workers 2 --resume --out results",
         ),
     ),
     "rerun": Command(

@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ devices: 64
 plan: {tp: 2, pp: 2, global_batch: 256}
 demand: {kind: tokens, tokens: 1e12, seq_len: 4096}
 """
+SWEEP = f"scenario: {{{', '.join(SCENARIO.strip().splitlines())}}}\naxes: {{plan.tp: [1, 2, 4]}}\n"
 TABLES = {  # the first rows of shipped tables, of one device where it is named
     "my_runs.csv": ("workloads/measured/training.csv", None, 8),
     "kernels.csv": ("devices/measured/collective.csv", ("h100-sxm", "vllm"), 40),
@@ -35,8 +37,17 @@ TABLES = {  # the first rows of shipped tables, of one device where it is named
 EXAMPLES = [f"{name} {example}" for name, command in COMMANDS.items() for example in command.examples]
 
 
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """What `--out` writes of an answer."""
+    folder = tmp_path_factory.mktemp("answered")
+    (folder / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
+    assert run(["train", str(folder / "scenario.yaml"), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
 @pytest.fixture
-def users_folder(tmp_path, monkeypatch):
+def users_folder(tmp_path, monkeypatch, result):
     """The working folder of somebody who has files of every kind."""
     for name, source in FILES.items():
         place = tmp_path / name
@@ -51,7 +62,10 @@ def users_folder(tmp_path, monkeypatch):
             writer.writeheader()
             writer.writerows(rows)
     (tmp_path / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
+    (tmp_path / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
     (tmp_path / "mine").mkdir()
+    for name in ("out", "before", "after"):
+        shutil.copytree(result, tmp_path / name)
     monkeypatch.chdir(tmp_path)
 
 
