@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,8 +39,8 @@ def sweep(
         typer.Option("--ray", metavar="ADDRESS", help="Evaluate on this Ray cluster; local: start one here."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", metavar=" ", help="Go on with the journal in --out.")] = False,
-) -> None:
-    """Evaluate every point."""
+) -> int:
+    """Evaluate every point. 1 if no point is answered."""
     from ..catalog.sweeps import read_sweep
     from ..studies.sweep import need_polars
     from ..studies.sweep import sweep as study
@@ -53,13 +54,18 @@ def sweep(
     asked = read_sweep(path)
     if call.seed is not None:
         asked = asked._replace(seed=call.seed, base=asked.base.with_(seed=call.seed))
-    with Progress() as progress:
-        found = study(asked, job_of(call, asked), _workers(workers, ray), call.out, resume, progress)
+    try:
+        with Progress() as progress:
+            found = study(asked, job_of(call, asked), _workers(workers, ray), call.out, resume, progress)
+    except KeyboardInterrupt:
+        print(f"gambrel: stopped; {call.out} keeps what is answered. Go on with --resume.", file=sys.stderr)
+        raise
     table = call.out / "results.parquet"
     temporary = table.with_suffix(".part")
     found.table.write_parquet(temporary)
     temporary.replace(table)
     emit(call, document_of(asked, found, table), screen(asked, found, table))
+    return 0 if found.counts["ok"] else 1
 
 
 def job_of(call: Call, asked: Sweep) -> Job:

@@ -157,7 +157,10 @@ def _told(
     shown: list[Any] = [Text(said, style="bold"), _moved(total)]
     if parts:
         shown.append(Text("\nOne difference at a time, from the first result: what each alone does"))
-        shown.append(_attributed(parts, left, _columns(total)))
+        shown.append(_attributed([each for each in parts if each.ratios or each.error], left, _columns(total)))
+    still = [each.difference.name for each in parts if not each.ratios and not each.error]
+    if still:
+        shown.append(Text(f"moves nothing alone: {', '.join(still)}", style="dim"))
     shown += _facts(facts, total)
     shown += [Text(f"note  {text}", style="yellow") for text in _notes(one, two, drift)]
     return document, Group(*shown)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from .files import Document, read_yaml
-from .records import Count, CountOrZero, Record, Text, parse
+from .records import Count, CountOrZero, Flag, Record, Text, parse
 from .scenarios import Scenario, nested, read_scenario
 
 Value = float | int | str | bool | None
@@ -33,6 +33,7 @@ class Draw(Record):
     uniform: tuple[float, float] | None = None
     log_uniform: tuple[float, float] | None = None
     choice: tuple[Value, ...] = ()
+    whole: Flag = Field(False, description="round to whole numbers")
 
 
 class Sample(Record):

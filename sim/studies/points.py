@@ -152,5 +152,7 @@ def _spread(draw: Draw, unit: NDArray[np.float64]) -> tuple[Value, ...]:
         return tuple(draw.choice[int(place)] for place in np.minimum(unit * len(draw.choice), len(draw.choice) - 1))
     low, high = map(float, ends)
     if draw.uniform is not None:
-        return tuple((low + (high - low) * unit).tolist())
-    return tuple(np.exp(math.log(low) + (math.log(high) - math.log(low)) * unit).tolist())
+        found = low + (high - low) * unit
+    else:
+        found = np.exp(math.log(low) + (math.log(high) - math.log(low)) * unit)
+    return tuple(map(int, np.rint(found))) if draw.whole else tuple(found.tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,7 @@ _evaluators: list[Evaluator] = []  # of a worker process: one, made when it star
 
 
 def _begin(job: Job, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started it decides
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     _evaluators.append(Evaluator(job))
 

@@ -166,3 +166,28 @@ def test_what_cannot_be_taken_apart_is_refused_with_what_can(answered):
         explained("train", SCENARIO, entries, "step_tim")
     with pytest.raises(InputError, match="train"):
         explained("serve", SCENARIO, entries, "ttft_p50")
+
+
+def test_without_a_pipeline_kernels_and_the_host_are_the_whole_step():
+    group = Group(role="train", model="llama-3.1-8b", cluster="dgx-h100", devices=8, plan=Plan(tp=8, global_batch=4))
+    scenario = Scenario(groups=(group,))
+    term = explained("train", scenario, contents(LIBRARY, scenario), "step_time")
+    assert next(each for each in term.terms if each.name == "bubble").value == pytest.approx(
+        0.0, abs=1e-12 * term.value
+    )
+    assert {each.op for each in term.terms if each.name != "bubble"} == {"sum"}  # no share that something hides
+
+
+def test_an_even_pipeline_waits_as_long_as_the_closed_form_says():
+    """(pp - 1) / m of a stage's work (Narayanan et al., 2021), where embedding and logits are small beside the layers."""
+    plan = Plan(tp=8, pp=4, global_batch=8, recompute="none", overlap=False)
+    group = Group(role="train", model="gpt-3-175b", cluster="dgx-a100", devices=32, plan=plan)
+    scenario = Scenario(groups=(group,))
+    term = explained("train", scenario, contents(LIBRARY, scenario), "step_time")
+    parts = {each.name: each.value for each in term.terms}
+    work = sum(
+        value
+        for name, value in parts.items()
+        if name not in ("bubble", "host, once a step", "stragglers") and "optimizer" not in name
+    )
+    assert parts["bubble"] / work == pytest.approx(3 / 8, rel=0.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from sim import api
+from sim.app.cli import run
 from sim.app.output import Call
 from sim.app.sweep import built, job_of
 from sim.catalog.library import Library
@@ -129,9 +131,8 @@ def test_plans_priced_together_have_the_figures_of_train_one_by_one(written):
     asked = written(GRID)
     found, evaluator = points(asked), Evaluator(job_of(Call(), asked))
     library = Library()
-    for values, (_, row) in zip(
-        found.rows(np.arange(found.n)), evaluator.rows(found.rows(np.arange(found.n))), strict=True
-    ):
+    asks = found.rows(np.arange(found.n))
+    for values, row in zip(asks, evaluator.answered(evaluator.asked(asks)), strict=True):
         scenario = built(asked.base, found.keys, values)
         if row.status == "error":
             with pytest.raises(InputError) as error:
@@ -236,3 +237,17 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"gambrel\[cluster\]"):
         RayWorkers("local")
+
+
+def test_whole_draws_are_counts_within_their_bounds(written):
+    text = TRAIN + "sample: {count: 32, over: {plan.micro_batch: {log_uniform: [1, 64], whole: true}}}\n"
+    (values,) = points(written(text)).values
+    assert all(type(value) is int and 1 <= value <= 64 for value in values)
+
+
+def test_a_sweep_without_one_answer_says_so(tmp_path, capsys):
+    (tmp_path / "sweep.yaml").write_text(TRAIN + "axes: {plan.tpp: [1, 2]}\n")
+    assert run(["sweep", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["ok"], found["error"]) == ("gambrel.sweep/1", 0, 2)
+    assert "tpp" in found["errors"][0]["error"] and "tp" in found["errors"][0]["error"]
