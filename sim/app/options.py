@@ -17,7 +17,8 @@ from pydantic_core import PydanticUndefined
 from ..catalog.campaigns import Campaign
 from ..catalog.chips import DTYPES
 from ..catalog.files import Document
-from ..catalog.plans import Dtypes, Engine, Plan
+from ..catalog.operations import Operations
+from ..catalog.plans import Dtypes, Engine, Plan, Speculative
 from ..catalog.records import Record, parse
 from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traffic, read_scenario
 from ..errors import InputError
@@ -36,9 +37,11 @@ _NEITHER = {
     "dtypes",
     "kind",
     "chip_changes",
+    "speculative",
     "cluster_changes",
     "model_changes",
 }  # records, and what the verb itself decides
+_REPLICAS = {"replicas", "prefill_replicas", "decode_replicas", "min_replicas", "max_replicas"}
 
 
 class Option(NamedTuple):
@@ -106,9 +109,9 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
         return tuple(found.values())
     training, serving = verb != "serve", verb != "train"
-    hidden = (_NEITHER if serving else {*_NEITHER, "replicas"}) - ({"role"} if training and serving else set())
+    hidden = (_NEITHER if serving else _NEITHER | _REPLICAS) - ({"role"} if training and serving else set())
     if verb == "fit":
-        hidden = {*hidden, "power_cap_w"}
+        hidden = {*hidden, "power_cap_w", *(_REPLICAS - {"replicas"})}
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
         budget = _NEITHER if verb in ("train", "whatif") else {*_NEITHER, "tokens"}
@@ -123,8 +126,10 @@ def options(verb: Verb) -> tuple[Option, ...]:
     _add(found, Dtypes, (*_GROUP, "plan", "dtypes"), f"Number formats ({' '.join(DTYPES)})", hidden)
     if serving:
         _add(found, Engine, (*_GROUP, "engine"), "Engine", _NEITHER)
+        _add(found, Speculative, (*_GROUP, "engine", "speculative"), "Engine", _NEITHER)
     if verb == "serve":
         _add(found, Scenario, (), "Engine", set(Scenario.model_fields) - {"router"})
+        _add(found, Operations, ("operations",), "Running the fleet", ())
     if verb == "train":
         _add(found, Campaign, ("campaign",), "Failures over a campaign", ())
     if verb in ("train", "serve", "whatif"):
@@ -139,6 +144,8 @@ def _add(found: dict[str, Option], record: type[Record], path: KeyPath, panel: s
         split = split_unit(field)
         stem, unit = (split[0], split[1]) if split and split[1] != "fraction" else (field, "")
         name = stem.replace("_", "-")
+        if path[-1:] == ("speculative",):
+            name = f"speculative-{name}"
         if name in found:  # dtypes.optimizer beside plan.optimizer
             name = f"{name}-{path[-1]}".removesuffix("s")
         kinds = _kinds(info.annotation)
