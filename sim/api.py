@@ -98,7 +98,7 @@ class _Asked:
                 "basis": found.calibration.basis,
                 "source": found.calibration.source,
             },
-            **({"site": site.model_dump(mode="json")} if (site := facts.calibration.site) else {}),
+            **({"site": site.model_dump(mode="json")} if (site := found.calibration.site) else {}),
             "seed": self.scenario.seed,
             "code": code(),
             "software": software(),

@@ -125,6 +125,7 @@ def diff(
     sides = study.Sides(
         (one.plain["scenario"], two.plain["scenario"]),
         (one.contents or now[0], two.contents or now[1]),
+        library,
     )
     with Progress():
         base, parts = study.attributed(_verb(one), sides, found)

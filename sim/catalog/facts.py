@@ -13,7 +13,7 @@ from ..errors import InputError, UnknownFigure
 from .library import Library
 from .models import Model
 from .prices import price_of
-from .scenarios import Scenario, Traffic
+from .scenarios import Group, Scenario, Traffic
 from .targets import Target, fingerprint, target
 
 _NO_FIGURES = ("studies", "evidence", "report", "app", "_data")  # rooms that no figure depends on
@@ -41,13 +41,23 @@ def looked_up(library: Library, scenario: Scenario) -> tuple[Model, Target]:
 
 def facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
     """By kind of fact: its id, where it came from, and a hash of what it says; calibrations name the files laid over each other."""
-    group, term = scenario.groups[0], scenario.economy.term
-    key = (group.model, group.cluster, group.stack, group.role, term)
-    if key not in library.facts:
-        library.facts[key] = _facts(library, scenario)
-    found = dict(library.facts[key])
-    if scenario.economy.usd_per_device_hour is not None:
-        found.pop("price", None)
+    found: dict[str, dict[str, Any]] = {}
+    for number, group in enumerate(scenario.groups):
+        key = (group.model, group.cluster, group.stack, group.role, scenario.economy.term)
+        if key not in library.facts:
+            library.facts[key] = _facts(library, scenario.model_copy(update={"groups": (group,)}))
+        head = f"groups.{number}." if number else ""
+        found.update({head + kind: fact for kind, fact in library.facts[key].items()})
+        draft = _draft(group)
+        if draft is not None:
+            model = library.model(draft)
+            found[f"{head}draft model"] = {
+                "id": model.id,
+                **_origin(library, "model", model.id),
+                "hash": fingerprint(model),
+            }
+        if scenario.economy.usd_per_device_hour is not None:
+            found.pop(f"{head}price", None)
     if isinstance(scenario.demand, Traffic):
         for name in ("trace", "generator"):
             given = getattr(scenario.demand, name)
@@ -87,6 +97,12 @@ def _facts(library: Library, scenario: Scenario) -> dict[str, dict[str, Any]]:
     }
 
 
+def _draft(group: Group) -> str | None:
+    """The model that drafts tokens for a group, if it has one of its own."""
+    speculative = group.engine.speculative
+    return None if speculative is None else speculative.draft_model
+
+
 def _origin(library: Library, kind: str, name: str) -> dict[str, str]:
     try:
         return {"origin": library.find(kind, name).origin}
@@ -104,7 +120,10 @@ def _file_hash(path: Path) -> str:
 
 
 def contents(library: Library, scenario: Scenario) -> dict[str, Any]:
-    """What the entries say, as plain values: enough to answer again without the catalogue."""
+    """What the entries say, as plain values: enough to answer again without the catalogue. Of one group that needs one model; empty
+    for others."""
+    if len(scenario.groups) > 1 or _draft(scenario.groups[0]) is not None:
+        return {}
     model, found = looked_up(library, scenario)
     records = {"model": model, **found._asdict()}
     out: dict[str, Any] = {kind: record.model_dump(mode="json") for kind, record in records.items()}

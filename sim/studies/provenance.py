@@ -222,6 +222,7 @@ class Sides(NamedTuple):
 
     scenario: tuple[dict[str, Any], dict[str, Any]]
     contents: tuple[dict[str, Any], dict[str, Any]]
+    library: Library
 
     def swapped(self, chosen: Sequence[Difference]) -> tuple[Scenario, Library]:
         """The first result's question with some differences taken from the second."""
@@ -233,7 +234,7 @@ class Sides(NamedTuple):
         scenario = whole.pop("scenario")
         if whole.get("price") is not None and scenario["economy"].get("usd_per_device_hour") is None:
             scenario["economy"]["usd_per_device_hour"] = whole["price"]
-        return scenario_of(scenario), Recorded(whole)
+        return scenario_of(scenario), Recorded(whole) if whole else self.library
 
 
 def _put(into: Any, other: Any, path: tuple[str | int, ...]) -> None:
