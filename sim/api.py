@@ -93,11 +93,7 @@ class _Asked:
             "chip": found.chip.id,
             "cluster": found.cluster.id,
             "stack": found.software,
-            "calibration": {
-                "id": found.calibration.id,
-                "basis": found.calibration.basis,
-                "source": found.calibration.source,
-            },
+            "calibration": {name: getattr(found.calibration, name) for name in ("id", "basis", "source")},
             **({"site": site.model_dump(mode="json")} if (site := found.calibration.site) else {}),
             "seed": self.scenario.seed,
             "code": code(),
