@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .catalog.clusters import sliced
+from .catalog.facts import code, facts, software
 from .catalog.library import Library, default_library
 from .catalog.models import Model
 from .catalog.plans import Plan
@@ -85,20 +86,19 @@ class _Asked:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        facts = self.target
+        found = self.target
         return {
             "version": __version__,
-            "catalogue": fingerprint(self.model, *facts),
-            "chip": facts.chip.id,
-            "cluster": facts.cluster.id,
-            "stack": facts.software,
-            "calibration": {
-                "id": facts.calibration.id,
-                "basis": facts.calibration.basis,
-                "source": facts.calibration.source,
-            },
-            **({"site": site.model_dump(mode="json")} if (site := facts.calibration.site) else {}),
+            "catalogue": fingerprint(self.model, *found),
+            "chip": found.chip.id,
+            "cluster": found.cluster.id,
+            "stack": found.software,
+            "calibration": {name: getattr(found.calibration, name) for name in ("id", "basis", "source")},
+            **({"site": site.model_dump(mode="json")} if (site := found.calibration.site) else {}),
             "seed": self.scenario.seed,
+            "code": code(),
+            "software": software(),
+            "facts": facts(self.library, self.scenario),
         }
 
     def memory_figures(self, needed: float) -> dict[str, Figure]:

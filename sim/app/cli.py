@@ -117,6 +117,29 @@ COMMANDS = {
         "Own or rent a chip: dollars for an hour of use, net present value, break-even.",
         ("h100-sxm terms.yaml --usd-per-kwh 0.08", "b200 terms.yaml --usd-per-kwh 0.08 --rent 4.5 --pue 1.2"),
     ),
+    "sweep": Command(
+        "sweep",
+        "Evaluate many scenarios from one file into one table; stop and resume at any point.",
+        (
+            "sweep.yaml --out results",
+            "sweep.yaml --workers 2 --resume --out results",
+        ),
+    ),
+    "rerun": Command(
+        "trust",
+        "Answer a stored result's question again: the same figures, or which fact has changed.",
+        ("out/result.json", "out/result.json --seed 1"),
+    ),
+    "diff": Command(
+        "trust",
+        "Two stored results: which fact, price or value of the scenario moved which figure by how much.",
+        ("before/result.json after/result.json",),
+    ),
+    "explain": Command(
+        "trust",
+        "Where a figure comes from: its terms, down to the catalogue's values and their sources.",
+        ("out/result.json step_time", "out/result.json cost --depth 3"),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",

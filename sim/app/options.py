@@ -226,23 +226,23 @@ def scenario_from(
     if verb in ("train", "serve", "whatif") and not data["groups"][0].get("model"):
         raise InputError(f"{verb}: no model is named. Give a SCENARIO file, or --model and --cluster.")
     flag_of = {_dotted(option.path): f"--{option.name}" for option in known.values()}
-    return _parsed(data, flag_of)
+    return parsed(data, flag_of)
 
 
 def _start(role: str | bool, file: Path | None) -> dict[str, Any]:
     """What flags are put into: the file's values, or one group of that role; demand of the role's kind."""
     data: dict[str, Any] = {"groups": [{"role": role}]}
     if file is not None:
-        data = _plain(read_scenario(file).model_dump(exclude_unset=True))
+        data = plain(read_scenario(file).model_dump(exclude_unset=True))
     data.setdefault("demand", {"kind": "tokens" if data["groups"][0]["role"] == "train" else "traffic"})
     return data
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Lists for tuples, so that one entry can be changed."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def _put(data: Any, path: KeyPath, value: Any) -> None:
@@ -258,7 +258,8 @@ def _dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
-def _parsed(data: dict[str, Any], flag_of: dict[str, str]) -> Scenario:
+def parsed(data: dict[str, Any], flag_of: dict[str, str]) -> Scenario:
+    """A scenario from plain values; flag_of: how errors name a field. Raises InputError."""
     try:
         return parse(Scenario, Document(data, {}, "command line"))
     except InputError as error:

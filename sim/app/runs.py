@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..catalog.facts import contents
 from ..catalog.files import read_yaml, write_whole
 from ..catalog.library import normal
+from ..catalog.recorded import scenario_of
 from ..errors import InputError
 from .command import command
 from .options import Verb, scenario_from
@@ -120,6 +123,7 @@ def _show(call: Call, result: Result, everything: bool) -> int:
     files: dict[str, str | bytes] = {}
     if call.out is not None:
         files = {"report.txt": plain(result), "scenario.yaml": scenario_yaml(result.scenario)}
+        files["facts.json"] = json.dumps(contents(call.library(), scenario_of(result.scenario))) + "\n"
         if result.requests is not None:
             files["requests.csv"] = _csv(result.requests)
         files.update({f"{name}.csv": _csv(columns) for name, columns in (result.tables or {}).items()})

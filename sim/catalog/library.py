@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ..errors import InputError, did_you_mean
 from .calibrations import Calibration, Stack
@@ -78,6 +78,7 @@ class Library:
                 self.roots.append((resolved, "package" if resolved == package_root() else origin))
         self._index: dict[str, dict[str, Entry]] = {}
         self._read: dict[Path, Record] = {}
+        self.facts: dict[tuple[str | None, ...], dict[str, dict[str, Any]]] = {}  # see facts.py; read once
 
     def entries(self, kind: str) -> list[Entry]:
         """Every entry of a kind, by id; raises InputError for an id or alias that two files of one folder claim."""
@@ -148,21 +149,12 @@ class Library:
         level: `fitted`; `family` leaves the chip's own fits out, `shared` those of its generation too, `datasheet` also those
         of every stack. Factors of the user's site come with `fitted`.
         """
-        like = self.family(chip.family).like.get(chip.generation, chip.generation)
-        shared = (chip.family, f"{chip.family}-{like}")
-        subjects = {"fitted": (*shared, chip.id), "family": shared}.get(level, (chip.family,))
-        stacks = ("any",) if level == "datasheet" else ("any", stack.kernels_from, stack.id)
-        known = {entry.id for entry in self.entries("calibration")}
         merged: Calibration | None = None
-        for name in stacks:  # what a stack says of the family holds against what others say of a chip
-            for subject in subjects:
-                key = normal(f"{subject}--{name}")
-                if name is None or key not in known:
-                    continue
-                found = self._get(Calibration, "calibration", key)
-                if subject == chip.family:
-                    found = found.with_(residuals=_of_another_generation(found))
-                merged = found if merged is None else _over(merged, found, own=subject == chip.id)
+        for subject, key in self.calibration_files(chip, stack, level):
+            found = self._get(Calibration, "calibration", key)
+            if subject == chip.family:
+                found = found.with_(residuals=_of_another_generation(found))
+            merged = found if merged is None else _over(merged, found, own=subject == chip.id)
         if merged is None:
             raise InputError(
                 f"devices/calibrations: none for family {chip.family!r}. Add {chip.family}--any.yaml there."
@@ -174,6 +166,17 @@ class Library:
         """The factors that runs of a chip under a stack were found to take at the user's site; None where there are none."""
         name = f"{chip}--{stack}"
         return self._get(Site, "site", name) if normal(name) in self._names("site") else None
+
+    def calibration_files(self, chip: Chip, stack: Stack, level: str = "fitted") -> list[tuple[str, str]]:
+        """(subject, id) of the calibrations that are laid over each other, the last one on top."""
+        like = self.family(chip.family).like.get(chip.generation, chip.generation)
+        shared = (chip.family, f"{chip.family}-{like}")
+        subjects = {"fitted": (*shared, chip.id), "family": shared}.get(level, (chip.family,))
+        stacks = ("any",) if level == "datasheet" else ("any", stack.kernels_from, stack.id)
+        known = {entry.id for entry in self.entries("calibration")}
+        # what a stack says of the family holds against what others say of a chip
+        pairs = [(subject, normal(f"{subject}--{name}")) for name in stacks if name is not None for subject in subjects]
+        return [(subject, key) for subject, key in pairs if key in known]
 
 
 # a generation left out of a fit of three: four fifths of its rows then lie inside. Were all spread between generations, Student's

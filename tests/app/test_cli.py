@@ -122,7 +122,7 @@ def test_malformed_input_exits_2_with_one_line(api, capsys, arguments, words):
 def test_files_go_where_out_says(api, capsys, tmp_path):
     assert run(["serve", *PLAN, "--out", str(tmp_path / "new"), "--json"]) == 0
     files = {path.name for path in (tmp_path / "new").iterdir()}
-    assert files == {"result.json", "report.txt", "scenario.yaml", "requests.csv"}
+    assert files == {"result.json", "report.txt", "scenario.yaml", "facts.json", "requests.csv"}
     assert json.loads((tmp_path / "new" / "result.json").read_text()) == json.loads(capsys.readouterr().out)
     assert (tmp_path / "new" / "requests.csv").read_text() == "ttft_s\n0.25\n0.5\n"
     again = run(["serve", str(tmp_path / "new" / "scenario.yaml"), "--json"])

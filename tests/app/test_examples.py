@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ space_usd_per_kw_month: 120
 spare_share: 0.03
 busy_share: 0.7
 """
+SWEEP = f"scenario: {{{', '.join(SCENARIO.strip().splitlines())}}}\naxes: {{plan.tp: [1, 2, 4]}}\n"
 TABLES = {  # the first rows of shipped tables, of one device where it is named
     "my_runs.csv": ("workloads/measured/training.csv", None, 8),
     "kernels.csv": ("devices/measured/collective.csv", ("h100-sxm", "vllm"), 40),
@@ -55,8 +57,17 @@ TABLES = {  # the first rows of shipped tables, of one device where it is named
 EXAMPLES = [f"{name} {example}" for name, command in COMMANDS.items() for example in command.examples]
 
 
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """What `--out` writes of an answer."""
+    folder = tmp_path_factory.mktemp("answered")
+    (folder / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
+    assert run(["train", str(folder / "scenario.yaml"), "--out", str(folder / "out")]) == 0
+    return folder / "out"
+
+
 @pytest.fixture
-def users_folder(tmp_path, monkeypatch):
+def users_folder(tmp_path, monkeypatch, result):
     """The working folder of somebody who has files of every kind."""
     for name, source in FILES.items():
         place = tmp_path / name
@@ -70,9 +81,11 @@ def users_folder(tmp_path, monkeypatch):
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    for name, text in (("scenario", SCENARIO), ("serving", SERVING), ("terms", TERMS)):
+    for name, text in (("scenario", SCENARIO), ("serving", SERVING), ("terms", TERMS), ("sweep", SWEEP)):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "mine").mkdir()
+    for name in ("out", "before", "after"):
+        shutil.copytree(result, tmp_path / name)
     monkeypatch.chdir(tmp_path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sim.app.options import number, options, scenario_from
-from sim.catalog.plans import Engine, Plan
+from sim.catalog.plans import Engine, Plan, Speculative
 from sim.catalog.scenarios import TokenBudget, Traffic
 from sim.errors import InputError
 
@@ -31,7 +31,8 @@ def test_every_scalar_field_of_a_plan_is_a_flag_of_train():
 
 def test_every_field_of_engine_and_traffic_is_a_flag_of_serve():
     filled = {option.path[-1] for option in options("serve")}
-    assert set(Engine.model_fields) | set(Traffic.model_fields) - {"kind"} <= filled | {"kind"}
+    fields = set(Engine.model_fields) | set(Traffic.model_fields) | set(Speculative.model_fields)
+    assert fields - {"kind", "speculative"} <= filled
 
 
 def test_flags_fill_plan_formats_and_demand():

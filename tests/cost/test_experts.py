@@ -166,7 +166,10 @@ def test_pairs_of_other_ranks_cost_their_share_of_the_passes() -> None:
 
 def test_more_experts_than_the_dispatch_rule_allows_run_the_plainer_kernel() -> None:
     bare = {"row_passes": 0.0, "up_passes": 0.0}
-    usual, machine = machine_of(**bare), machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_clocks=0.0, **bare)
+    usual, machine = (
+        machine_of(**bare),
+        machine_of(fallback_above=128.0, fallback_rate=0.5, fallback_clocks=0.0, **bare),
+    )
     assert moe(machine, 262144, 128) == moe(usual, 262144, 128)
     assert moe(machine, 262144, 16, share=1 / 16) == pytest.approx(2 * moe(usual, 262144, 16, share=1 / 16), rel=0.05)
     slow = machine_of(fallback_above=128.0, fallback_bytes_per_clock=2.0)
