@@ -25,7 +25,7 @@ from .joint import FOLDS, solver
 from .predictions import Predictions, Progress, silent
 from .rules import TRAINING_TARGETS, training_tiers
 from .tables import FloatArray, Table
-from .training_numbers import NUMBERS, Number
+from .training_numbers import NUMBERS, PRODUCTS, Number
 from .training_rows import Case, cases_of, measured_step_s, predict
 
 SOFT = 0.06  # a residual beyond weighs less than by its square
@@ -38,6 +38,7 @@ SMALL = 0.6  # weight of small models on one node, by the hundred
 STEPS, REFIT_STEPS = 10, 6
 NUDGE = 1e-3
 SPLITS = ("source", "device", "model")  # columns of a table
+NARROW = ("fp8", "int8", "fp4")
 _HOST = ("host_launch_s", "step_host_s")
 
 
@@ -262,9 +263,8 @@ def of_number(number: Number, group: Measured) -> np.ndarray:
     parts = np.isin(times.part, [PART_IDS[part] for part in number.parts]) & (times.of == 0)
     fits = np.ones(len(group.formats), bool) if not number.format else group.formats == number.format
     wide = np.ones(len(times.seconds), bool) if not number.format else times.part != PART_IDS["logits"]
-    other = [n.format for n in NUMBERS if n.format and n.parts == number.parts and n.chips == number.chips]
-    if not number.format and other:  # products in a format of its own number are not this one's
-        fits = ~np.isin(group.formats, other)
+    if not number.format and number.parts == PRODUCTS:  # narrow products have numbers of their own
+        fits = ~np.isin(group.formats, NARROW)
     return np.asarray(parts & fits[times.owner] & wide)
 
 

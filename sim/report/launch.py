@@ -117,6 +117,8 @@ def _megatron_unsaid(model: Model, plan: Plan) -> list[str]:
         *([f"schedule {plan.schedule}"] if plan.schedule != "1f1b" else []),
         *(["recompute auto (it is settled by gambrel train)"] if plan.recompute == "auto" else []),
         *(["recompute operators (PyTorch's policy)"] if plan.recompute == "operators" else []),
+        *(["recompute behind_attention (MaxText's policies)"] if plan.recompute == "behind_attention" else []),
+        *(["recompute elementwise (its modules)"] if plan.recompute == "elementwise" else []),
         *(["offload activations"] if plan.offload == "activations" else []),
         *(["trainable lora"] if plan.trainable == "lora" else []),
         *([f"optimizer state in {plan.dtypes.optimizer}"] if plan.dtypes.optimizer != "fp32" else []),

@@ -22,6 +22,7 @@ from ..cost.machine import WAIT_W
 from ..lowering import PART_IDS, PARTS, PHASE_IDS, SEND, STEP, Kernels, columns, units
 from ..lowering.kinds import KIND_IDS, KINDS
 from ..lowering.passes import BETWEEN_COLUMNS, PASS_COLUMNS, between_units, pass_units
+from ..lowering.recomputation import last_products
 from ..lowering.sharding import RECOMPUTE, SCHEDULES, Columns, Step
 from ..result import BASES
 from .memory import footprint, held_bytes
@@ -179,10 +180,16 @@ def straggling(c: Columns, target: Target) -> FloatArray:
 
 
 def executed(rows: Kernels, target: Target) -> Kernels:
-    """Rows that a stack runs as kernels of their own: sums of gradients only where it names their passes."""
-    if target.stack.factors.get("gradient_passes", 0.0) > 0.0:
-        return rows
-    return rows.take(np.flatnonzero(rows.part != PART_IDS["gradients"]))
+    """Rows that a stack runs as kernels of their own: sums of gradients only where it names their passes; the last product of
+    a layer that is recomputed not where a compiler drops what nothing reads (`recomputed_outputs: 0`)."""
+    factors = target.stack.factors
+    runs = np.ones(len(rows), dtype=bool)
+    if factors.get("gradient_passes", 0.0) <= 0.0:
+        runs &= rows.part != PART_IDS["gradients"]
+    if factors.get("recomputed_outputs", 1.0) <= 0.0:
+        again = np.flatnonzero(rows.phase == PHASE_IDS["recompute"])
+        runs[again[last_products(rows.take(again))]] = False
+    return rows if runs.all() else rows.take(np.flatnonzero(runs))
 
 
 class Times(NamedTuple):
