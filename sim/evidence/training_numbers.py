@@ -37,6 +37,7 @@ class Number(NamedTuple):
 
 
 _BRIDGE = ("megatron", "megatron-2026.06", "megatron-2024", "megatron-rocm")
+_TO_2604 = ("megatron", "megatron-2024", "megatron-rocm")
 _TITAN = ("torchtitan", "torchtitan-eager", "torchtitan-async-tp", "torchtitan-rowwise")
 _EAGER_FSDP = ("llm-foundry", "torch-xpu")
 _EVERY = (
@@ -72,7 +73,8 @@ NUMBERS: tuple[Number, ...] = (
     # elementwise passes over their bytes: what real software leaves unfused
     _of("passes of elementwise kernels, DeepSpeed", ("megatron-deepspeed",), "vector_passes", 1.8, 0.4),
     _of("passes of elementwise kernels, Megatron-LM 2021", ("megatron-2021",), "vector_passes", 1.8, 0.4),
-    _of("passes of elementwise kernels, Megatron with Transformer Engine", _BRIDGE, "vector_passes", 1.2, 0.4),
+    _of("passes of elementwise kernels, Megatron with Transformer Engine", _TO_2604, "vector_passes", 1.2, 0.4),
+    _of("passes of elementwise kernels, Megatron from 26.06", ("megatron-2026.06",), "vector_passes", 1.2, 0.4),
     _of("passes of elementwise kernels, eager FSDP", (*_EAGER_FSDP, "torchtitan-eager"), "vector_passes", 1.8, 0.4),
     _of(
         "passes of elementwise kernels, torch.compile",
@@ -109,8 +111,6 @@ NUMBERS: tuple[Number, ...] = (
     _of("tensor-parallel traffic, asynchronous", ("torchtitan-async-tp",), "tp_passes", 0.4, 0.4),
     # data-parallel traffic that no compute hides, whatever there is
     _of("data-parallel traffic, Megatron with Transformer Engine", _BRIDGE, "dp_exposed", 0.2, 0.5),
-    _of("data-parallel traffic, DeepSpeed", ("megatron-deepspeed",), "dp_exposed", 1.0, 0.5),
-    _of("data-parallel traffic, vTrain's Megatron", ("vtrain-megatron",), "dp_exposed", 1.0, 0.5),
     _of("sharded weights, eager FSDP", _EAGER_FSDP, "fsdp_exposed", 0.5, 0.5),
     _of("sharded weights, torchtitan", _TITAN, "fsdp_exposed", 0.3, 0.5),
     _of("sharded weights, Megatron with Transformer Engine", _BRIDGE, "fsdp_exposed", 0.3, 0.5),
