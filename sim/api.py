@@ -10,31 +10,33 @@ from .catalog.clusters import sliced
 from .catalog.library import Library, default_library
 from .catalog.models import Model
 from .catalog.plans import Plan
-from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic
+from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic, serving_groups
 from .catalog.targets import Target, adjusted, check_size, fingerprint, modified, target
 from .errors import InputError
 from .lowering.check import check, resolved
 from .report.commands import command
-from .result import Figure, Result
+from .result import Figure, Result, total
 from .training.memory import settled
 from .units import text
 
 if TYPE_CHECKING:
     from .engine import Timeline
-    from .serving.setup import Setup
+    from .serving.setup import Deployment
 
 Progress = Callable[[float, str], None]
 MOST_CHUNKS = 8  # of a pipeline rank, in the plan that is suggested next
 
 
 class _Asked:
-    """A scenario with one group, looked up: model, target, legal plan, chips used and paid for."""
+    """A group of a scenario, looked up: model, target, legal plan, chips used and paid for. Without `group`, its only one."""
 
-    def __init__(self, scenario: Scenario, library: Library, training: bool) -> None:
-        if len(scenario.groups) != 1:
-            raise InputError(f"groups: {len(scenario.groups)} are given; this release answers one at a time. Keep one.")
+    def __init__(self, scenario: Scenario, library: Library, training: bool, group: Group | None = None) -> None:
+        if group is None and len(scenario.groups) != 1:
+            raise InputError(
+                f"groups: {len(scenario.groups)} are given; several are answered by serve alone. Keep one."
+            )
         self.scenario, self.library = scenario, library
-        self.group: Group = scenario.groups[0]
+        self.group: Group = group or scenario.groups[0]
         self.model: Model = modified(library.model(self.group.model), self.group)
         found = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
         self.target: Target = adjusted(found, self.group)
@@ -43,7 +45,8 @@ class _Asked:
         check_size(self.target.cluster, self.devices)
         self.plan: Plan = self._plan()
         self.paid = self.target.cluster.paid(self.devices)
-        cluster, self.slices = sliced(self.target.cluster, self.devices if training else self.devices // self.replicas)
+        one = self.devices if training else self.devices // max(self.replicas, self.group.max_replicas or 1)
+        cluster, self.slices = sliced(self.target.cluster, one)
         self.target = self.target._replace(cluster=cluster)
 
     def _sizes(self) -> tuple[int, int]:
@@ -55,6 +58,11 @@ class _Asked:
         if not self.training:
             if self.group.replicas is None:
                 replicas = devices // one
+            if self.group.max_replicas is not None:
+                most = max(self.group.max_replicas, replicas)
+                if self.group.replicas is None and self.group.devices is None:
+                    replicas = self.group.min_replicas
+                return one * most, replicas
             if replicas * one != devices:
                 raise InputError(
                     f"devices = {devices}: a replica of tp * pp * cp * attention_dp = {each} ranks takes {one} chips "
@@ -125,13 +133,16 @@ class _Asked:
 def fit(scenario: Scenario, library: Library | None = None) -> Result:
     """Does it fit? Memory by part, from closed forms alone."""
     training = isinstance(scenario.demand, TokenBudget) and scenario.groups[0].role == "train"
-    asked = _Asked(scenario, library or default_library(), training)
+    return _fitted(_Asked(scenario, library or default_library(), training), "gambrel.fit/1")
+
+
+def _fitted(asked: _Asked, schema: str) -> Result:
     parts, needed = _memory(asked)
     verdict, fits = _memory_verdict(asked, parts)
     return Result(
-        schema="gambrel.fit/1",
+        schema=schema,
         verdict=verdict,
-        scenario=scenario.model_dump(mode="json"),
+        scenario=asked.scenario.model_dump(mode="json"),
         figures={**asked.memory_figures(needed), **asked.size_figures()},
         memory=parts,
         fits=fits,
@@ -233,22 +244,10 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
 
 
 def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> dict[str, Figure]:
-    from .economics import Usage, bill
+    from .economics import Usage, bill_figures
 
     usage = Usage(asked.devices, asked.paid, seconds, chip_w, basis)
-    billed = bill(asked.library, asked.target, usage, asked.scenario.economy)
-    hours = seconds / 3600.0
-    figures = {
-        "device_hours": Figure(asked.devices * hours, "h", basis=basis),
-        "cost": billed.usd,
-        "usd_per_device_hour": billed.usd_per_device_hour,
-        "energy": billed.kwh,
-        "carbon": billed.kg_co2,
-        "power": billed.power_w,
-    }
-    if billed.usd_electricity is not None:
-        figures["electricity_cost"] = billed.usd_electricity
-    return figures
+    return bill_figures(asked.library, asked.target, usage, asked.scenario.economy)
 
 
 def _next_train(asked: _Asked, fits: bool) -> tuple[str, ...]:
@@ -272,40 +271,31 @@ def trace(scenario: Scenario, library: Library | None = None) -> Timeline:
     from .engine import run
 
     library = library or default_library()
-    training = scenario.groups[0].role == "train"
-    asked = _Asked(scenario, library, training)
-    if training:
+    if scenario.groups[0].role == "train":
         from .training import step_schedule
 
+        asked = _Asked(scenario, library, True)
         return run(step_schedule(asked.model, asked.plan, asked.target, _seq_len(scenario)), seed=scenario.seed)
     from .serving.answer import timeline
 
-    return timeline(_setup(asked), _traffic(scenario), scenario.seed)
+    return timeline(_deployment(_serving(scenario, library)), _traffic(scenario), scenario.seed)
 
 
 def serve(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
-    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of a replica behind a router."""
+    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of replicas behind a router."""
     from .serving import answer
 
     library = library or default_library()
-    asked = _Asked(scenario, library, False)
+    all_asked = _serving(scenario, library)
+    for asked in all_asked:
+        fitted = _fitted(asked, "gambrel.serve/1")
+        if not fitted.fits:
+            return fitted
+    asked = all_asked[0]
     parts, needed = _memory(asked)
-    verdict, fits = _memory_verdict(asked, parts)
-    if not fits:
-        return Result(
-            schema="gambrel.serve/1",
-            verdict=verdict,
-            scenario=scenario.model_dump(mode="json"),
-            memory=parts,
-            fits=False,
-            figures={**asked.memory_figures(needed), **asked.size_figures()},
-            why=_largest(parts),
-            next_commands=_next_fit(asked, False),
-            provenance=asked.provenance,
-        )
-    answered = answer.answer(_setup(asked), _traffic(scenario), scenario.slo, scenario.seed, progress)
-    figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures(), **asked.clock_figures()}
-    figures.update(_serving_bill(asked, answered))
+    answered = answer.answer(_deployment(all_asked), _traffic(scenario), scenario.slo, scenario.seed, progress)
+    figures = {**answered.figures, **asked.memory_figures(needed), **_sizes(all_asked), **asked.clock_figures()}
+    figures.update(_serving_bill(all_asked, answered))
     return Result(
         schema="gambrel.serve/1",
         verdict=answered.verdict,
@@ -316,20 +306,51 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
         why=answered.why,
         fits=answered.meets_slo,
         requests=answered.requests,
-        next_commands=_next_serve(asked),
+        next_commands=_next_serve(asked) if len(all_asked) == 1 else (),
         provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
         warnings=answered.warnings,
+        tables={"series": answered.series} if answered.series else None,
     )
 
 
-def _setup(asked: _Asked) -> Setup:
-    from .serving.setup import Setup
+def _serving(scenario: Scenario, library: Library) -> list[_Asked]:
+    """All that serves side by side."""
+    groups = serving_groups(scenario)
+    if any(group.role == "train" for group in groups):
+        raise InputError("groups: one of role train among those that serve. Give it a scenario of its own.")
+    return [_Asked(scenario, library, False, group) for group in groups]
 
-    return Setup(asked.model, asked.plan, asked.target, asked.group.engine, asked.replicas, asked.scenario.router)
+
+def _deployment(all_asked: list[_Asked]) -> Deployment:
+    from .serving.setup import Deployment, Setup
+
+    setups = [
+        Setup(
+            each.model,
+            each.plan,
+            each.target,
+            each.group.engine,
+            each.replicas,
+            each.group.role,
+            each.group.min_replicas,
+            each.group.max_replicas,
+        )
+        for each in all_asked
+    ]
+    scenario = all_asked[0].scenario
+    return Deployment(tuple(setups), scenario.router, scenario.operations)
+
+
+def _sizes(all_asked: list[_Asked]) -> dict[str, Figure]:
+    each = [asked.size_figures() for asked in all_asked]
+    summed = {name: total([figures[name] for figures in each]) for name in each[0]}
+    return {**summed, "slices": max((figures["slices"] for figures in each), key=lambda figure: figure.value or 0.0)}
 
 
 def _next_serve(asked: _Asked) -> tuple[str, ...]:
     asks = asked.scenario
+    if asks.operations.autoscale != "off":
+        return ("gambrel validate serving",)
     return (
         command("serve", asks, replicas=asked.replicas * 2, devices=None),
         command("trace", asks, role="serve") + " -o serve.pftrace",
@@ -337,9 +358,15 @@ def _next_serve(asked: _Asked) -> tuple[str, ...]:
     )
 
 
-def _serving_bill(asked: _Asked, answered: Any) -> dict[str, Figure]:
+def _serving_bill(all_asked: list[_Asked], answered: Any) -> dict[str, Figure]:
     """The bill of the whole run, and what a million output tokens and one of them cost."""
-    out = _bill_figures(asked, answered.seconds, answered.chip_w, answered.basis)
+    from .economics import together
+
+    bills = [
+        _bill_figures(asked, use.seconds, use.chip_w, use.basis)
+        for asked, use in zip(all_asked, answered.uses, strict=True)
+    ]
+    out = together(bills, [use.seconds / (answered.seconds or 1.0) for use in answered.uses])
     millions = answered.output_tokens / 1e6
     out["usd_per_million_tokens"] = out["cost"].scaled(1.0 / millions, "usd") if millions else out["cost"]
     out["joules_per_token"] = out["energy"].scaled(3.6 / millions, "j") if millions else out["energy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .catalog.clusters import Cluster
@@ -11,7 +12,7 @@ from .catalog.prices import price_of
 from .catalog.scenarios import Economy
 from .catalog.targets import Target
 from .errors import UnknownFigure
-from .result import Figure
+from .result import Figure, total
 
 JOULES_PER_KWH = 3.6e6
 
@@ -59,6 +60,38 @@ def bill(library: Library, target: Target, usage: Usage, economy: Economy) -> Bi
                 energy * intensity, "kg", basis=usage.basis, note=f"{intensity:g} kg CO2 a kWh, location-based"
             )
     return Bill(usd, electricity, kwh, carbon, rate, power)
+
+
+def bill_figures(library: Library, target: Target, usage: Usage, economy: Economy) -> dict[str, Figure]:
+    """The bill as figures of a result: device_hours, cost, energy, carbon, power while the chips are paid for, rates."""
+    billed = bill(library, target, usage, economy)
+    figures = {
+        "device_hours": Figure(usage.devices * usage.seconds / 3600.0, "h", basis=usage.basis),
+        "cost": billed.usd,
+        "usd_per_device_hour": billed.usd_per_device_hour,
+        "energy": billed.kwh,
+        "carbon": billed.kg_co2,
+        "power": billed.power_w,
+    }
+    if billed.usd_electricity is not None:
+        figures["electricity_cost"] = billed.usd_electricity
+    return figures
+
+
+def together(bills: Sequence[dict[str, Figure]], shares: Sequence[float]) -> dict[str, Figure]:
+    """Bills of several groups as one. shares: of the run that each group's chips are paid for on average; power is the mean
+    over the run."""
+    parts = [dict(billed) for billed in bills]
+    for billed, share in zip(parts, shares, strict=True):
+        if billed["power"].value is not None and not math.isclose(share, 1.0):
+            billed["power"] = billed["power"].scaled(share, "w")
+    out = {name: total([billed[name] for billed in parts]) for name in parts[0]}
+    hours, usd = out["device_hours"].value, out["cost"].value
+    if len(bills) > 1 and hours and usd is not None:
+        out["usd_per_device_hour"] = Figure(
+            usd / hours, "usd_per_device_hour", basis="measured", note="mean of the groups"
+        )
+    return out
 
 
 def device_hour(library: Library, target: Target, economy: Economy) -> Figure:

@@ -48,6 +48,17 @@ def weakest(parts: list[tuple[float, str]], threshold: float = 0.05) -> str:
     return max(counted, key=BASES.index, default="datasheet-only")
 
 
+def total(figures: list[Figure]) -> Figure:
+    """The sum of figures of one unit; unknown as soon as one of them is."""
+    missing = next((figure for figure in figures if figure.value is None), None)
+    if missing is not None or len(figures) == 1:
+        return missing or figures[0]
+    values = [figure.value or 0.0 for figure in figures]
+    basis = weakest([(value, figure.basis) for value, figure in zip(values, figures, strict=True)])
+    notes = dict.fromkeys(figure.note for figure in figures if figure.note)
+    return Figure(math.fsum(values), figures[0].unit, basis=basis, note="; ".join(notes))
+
+
 @dataclass(frozen=True)
 class Result:
     """The answer to a scenario.

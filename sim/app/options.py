@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from ..catalog.campaigns import Campaign
 from ..catalog.chips import DTYPES
 from ..catalog.files import Document
+from ..catalog.operations import Operations
 from ..catalog.plans import Dtypes, Engine, Plan
 from ..catalog.records import Record, parse
 from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traffic, read_scenario
@@ -39,6 +40,7 @@ _NEITHER = {
     "cluster_changes",
     "model_changes",
 }  # records, and what the verb itself decides
+_REPLICAS = {"replicas", "prefill_replicas", "decode_replicas", "min_replicas", "max_replicas"}
 
 
 class Option(NamedTuple):
@@ -106,9 +108,9 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Traffic, ("demand",), "Traffic", _NEITHER)
         return tuple(found.values())
     training, serving = verb != "serve", verb != "train"
-    hidden = (_NEITHER if serving else {*_NEITHER, "replicas"}) - ({"role"} if training and serving else set())
+    hidden = (_NEITHER if serving else _NEITHER | _REPLICAS) - ({"role"} if training and serving else set())
     if verb == "fit":
-        hidden = {*hidden, "power_cap_w"}
+        hidden = {*hidden, "power_cap_w", *(_REPLICAS - {"replicas"})}
     _add(found, Group, _GROUP, "The question", hidden)
     if training:
         budget = _NEITHER if verb in ("train", "whatif") else {*_NEITHER, "tokens"}
@@ -125,6 +127,7 @@ def options(verb: Verb) -> tuple[Option, ...]:
         _add(found, Engine, (*_GROUP, "engine"), "Engine", _NEITHER)
     if verb == "serve":
         _add(found, Scenario, (), "Engine", set(Scenario.model_fields) - {"router"})
+        _add(found, Operations, ("operations",), "Running the fleet", ())
     if verb == "train":
         _add(found, Campaign, ("campaign",), "Failures over a campaign", ())
     if verb in ("train", "serve", "whatif"):

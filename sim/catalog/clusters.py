@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from .records import Count, Flag, Identifier, NotNegative, Positive, Record, Text
 
+PER_NODE = ("node", "software", "hang", "operation")  # a node has one; of the other components each chip has one
+BY_HAND_ONLY = "operation"  # acts only where people watch over a job
+
 
 class Dim(Record):
     """One axis of a mesh or torus; without wrap a ring over it has half the bandwidth."""
@@ -112,6 +115,15 @@ class Cluster(Record):
     def chips_per_node(self) -> int:
         return self.pools[0].chips_per_node
 
+    def failures_per_s(self, devices: int) -> float:
+        """Failures a second of all that so many chips stand on, people's part left out; 0 if no rates are stated."""
+        mtbf_s = self.reliability.mtbf_s if self.reliability is not None else {}
+        return sum(
+            units_of(name, self.chips_per_node, devices) / value
+            for name, value in mtbf_s.items()
+            if name != BY_HAND_ONLY
+        )
+
     def paid(self, devices: int) -> int:
         """Chips that are paid for when a job uses `devices`: with its share of each domain's spares, rounded up."""
         paid = devices
@@ -119,6 +131,11 @@ class Cluster(Record):
             if tier.used is not None and tier.size is not None and tier.used < tier.size:
                 paid = max(paid, -(-devices * tier.size // tier.used))
         return paid
+
+
+def units_of(component: str, chips_per_node: int, devices: int) -> int:
+    """How many of a component a job on so many chips stands on; a node is whole or not used."""
+    return -(-devices // chips_per_node) if component in PER_NODE else devices
 
 
 def sliced(cluster: Cluster, devices: int) -> tuple[Cluster, int]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from ..errors import InputError
 from .campaigns import Campaign
 from .files import Document, read_yaml
+from .operations import Operations
 from .plans import Engine, Plan
 from .records import Count, CountOrZero, NotNegative, Positive, Record, Text, parse
 
@@ -44,6 +47,22 @@ class Traffic(Record):
     think_s: NotNegative = Field(0.0, description="from an answer to the next turn of its conversation")
     scale_rate: Positive = 1.0
     scale_length: Positive = 1.0
+    models: tuple[Text, ...] = Field(
+        (), description="which share of the requests asks for which model, such as llama-3.1-8b=3,mistral-7b=1"
+    )
+
+    def shares(self) -> dict[str, float]:
+        """`models` as share by name. Raises InputError for one that cannot be read."""
+        out: dict[str, float] = {}
+        for text in self.models:
+            name, _, share = text.partition("=")
+            try:
+                out[name.strip()] = float(share)
+            except ValueError:
+                out[name.strip()] = 0.0
+            if not 0.0 < out[name.strip()] < math.inf:
+                raise InputError(f"demand.models = {text!r} is no model with a share. Write such as mistral-7b=0.3.")
+        return out
 
 
 class Slo(Record):
@@ -75,6 +94,10 @@ class Group(Record):
     cluster: Text
     devices: Count | None = Field(None, description="chips in all; null: one replica's")
     replicas: Count | None = None
+    prefill_replicas: Count | None = Field(None, description="of a group that is split: replicas that prefill")
+    decode_replicas: Count | None = Field(None, description="of a group that is split: replicas that decode")
+    min_replicas: Count = Field(1, description="fewest that autoscaling leaves")
+    max_replicas: Count | None = Field(None, description="most that autoscaling orders; null: this group is not scaled")
     plan: Plan = Plan()
     stack: Text | None = Field(None, description="null: the family's default")
     engine: Engine = Engine()
@@ -97,7 +120,25 @@ class Scenario(Record):
     slo: Slo = Slo()
     economy: Economy = Economy()
     campaign: Campaign = Campaign()
+    operations: Operations = Operations()
     seed: CountOrZero = 0
+
+
+def serving_groups(scenario: Scenario) -> tuple[Group, ...]:
+    """The groups that serve, each split one as two. Raises InputError for a split that lacks a half."""
+    out: list[Group] = []
+    for group in scenario.groups:
+        split = (group.prefill_replicas, group.decode_replicas)
+        if split == (None, None):
+            out.append(group)
+            continue
+        if None in split or group.replicas is not None or group.devices is not None:
+            raise InputError(
+                "a split group needs both prefill_replicas and decode_replicas, and neither replicas nor devices. Mend it."
+            )
+        for role, count in zip(("prefill", "decode"), split, strict=True):
+            out.append(group.with_(role=role, replicas=count, prefill_replicas=None, decode_replicas=None))
+    return tuple(out)
 
 
 _GROUP_KEYS = frozenset(Group.model_fields)

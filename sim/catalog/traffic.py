@@ -32,8 +32,9 @@ class Requests:
     after another; those of request i are blocks[block_starts[i]:block_starts[i + 1]], `block_tokens` tokens each, equal ids
     are equal prefixes. sessions: [n], equal numbers belong to one conversation. concurrency: closed loop with so many
     clients, each of which sends its next request when its last one is done (then all arrive at 0). dropped: rows of a trace
-    that were left out because no token went in or came out. follows: [n], the turn before in the same conversation, -1 for a
-    first turn; a later turn arrives think_s after that one's answer, whatever its arrival_s. name: for reports.
+    that were left out because no token went in or came out. models: [n], which of several models each asks for (None: all
+    the first). follows: [n], the turn before in the same conversation, -1 for a first turn; a later turn arrives think_s after
+    that one's answer, whatever its arrival_s. name: for reports.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Requests:
     sessions: IntArray | None = None
     concurrency: int | None = None
     dropped: int = 0
+    models: IntArray | None = None
     follows: IntArray | None = None
     think_s: float = 0.0
 
@@ -218,7 +220,9 @@ def requests(traffic: Traffic, seed: int, folders: Sequence[Path] = ()) -> Reque
         )
     _check_shape(traffic, chosen[0])
     found = scaled(_asked(traffic, seed, folders), traffic.scale_rate, traffic.scale_length)
-    return found if traffic.turns == 1 else conversations(found, traffic.turns, traffic.think_s)
+    if traffic.turns > 1:
+        found = conversations(found, traffic.turns, traffic.think_s)
+    return _with_models(found, traffic.shares(), seed)
 
 
 def _check_shape(traffic: Traffic, chosen: str) -> None:
@@ -252,6 +256,16 @@ def _asked(traffic: Traffic, seed: int, folders: Sequence[Path]) -> Requests:
         return poisson(traffic.rate_requests_per_s, n, *lengths, seed)
     clients = traffic.concurrency or 1
     return closed_loop(clients, traffic.requests or 10 * clients, *lengths, seed)
+
+
+def _with_models(drawn: Requests, shares: dict[str, float], seed: int) -> Requests:
+    """Each request, or each conversation, asks for one of the models, in these shares."""
+    if not shares:
+        return drawn
+    weights = np.array(list(shares.values()))
+    stream = generator(seed, "traffic", "models")
+    models = stream.choice(len(weights), len(drawn), p=weights / weights.sum()).astype(np.int64)
+    return replace(drawn, models=models if drawn.follows is None or drawn.sessions is None else models[drawn.sessions])
 
 
 def _found(trace: str, folders: Sequence[Path]) -> Path:

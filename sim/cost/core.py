@@ -34,25 +34,24 @@ ACCUMULATED_BYTES = 2.0  # results leave a product in bf16, whatever it multipli
 
 @inline
 def _attention_s(
-    kind: int,
+    key: tuple[int, int, int],
     d: FloatArray,
     inside: tuple[float, float, float, float, float],
-    rows: tuple[FloatArray, FloatArray],
-    hardware: tuple[FloatArray, int],
+    parameters: FloatArray,
+    chip: FloatArray,
+    mechanism: int,
 ) -> float:
-    """Prefill, backward and decode, by the kernel and at the rate that the stack chooses. inside: as elsewhere, and the rate of
-    the stored format; rows: parameters of the kind and of decode; hardware: chip values, mechanism."""
-    p = rows[0]
-    short = kind == PREFILL and d[1] <= p[DECODE_QUERY]  # so few new tokens run on the decode kernel
-    if short:
-        p = rows[1]
-    rate = max(inside[2], inside[4]) if p[NARROW] > 0.0 else inside[2]
-    used = (inside[0], inside[1], rate, inside[3])
-    if short:
-        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), used, p, hardware[0], hardware[1])
-    if kind == DECODE:
-        return decode_s(d, used, p, hardware[0], hardware[1])
-    return prefill_s(d, used, p, hardware[0], hardware[1])
+    """Prefill, backward and decode, by the kernel and at the rate that the stack chooses. key: kind, dtype, stored; inside: as
+    elsewhere, and the rate of the stored format; parameters: of the machine. No tuple holds an array: that costs a quarter."""
+    p = parameters[key]
+    if key[0] == PREFILL and d[1] <= p[DECODE_QUERY]:  # so few new tokens run on the decode kernel
+        p = parameters[DECODE, key[1], key[2]]
+        used = (inside[0], inside[1], max(inside[2], inside[4]) if p[NARROW] > 0.0 else inside[2], inside[3])
+        return decode_s((d[0], d[2], d[1] * d[3], d[4], d[5], d[5], 2.0 * d[5]), used, p, chip, mechanism)
+    used = (inside[0], inside[1], max(inside[2], inside[4]) if p[NARROW] > 0.0 else inside[2], inside[3])
+    if key[0] == DECODE:
+        return decode_s(d, used, p, chip, mechanism)
+    return prefill_s(d, used, p, chip, mechanism)
 
 
 @inline
@@ -81,8 +80,8 @@ def kernel_s(kind: int, dtype: int, stored: int, d: FloatArray, machine: Machine
         return experts_s(d, inside, p, chip, machine.mechanism)
     if kind == LINEAR:
         return linear_s(d, inside, p, chip)
-    other = machine.parameters[DECODE, dtype, stored]
-    return _attention_s(kind, d, (*inside, machine.rates[stored]), (p, other), (chip, machine.mechanism))
+    key = (int(kind), int(dtype), int(stored))
+    return _attention_s(key, d, (*inside, machine.rates[stored]), machine.parameters, chip, machine.mechanism)
 
 
 @inline
@@ -121,7 +120,7 @@ def _collectives(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: 
 def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machine: Machine) -> FloatArray:
     """Time of each row [s], float64[n]; the compiled entry behind `seconds`."""
     out = np.empty(kind.size)
-    parameters, chip, rates = machine.parameters, machine.chip_values, machine.rates
+    parameters, chip, rates, mechanism = machine.parameters, machine.chip_values, machine.rates, machine.mechanism
     gathers, collectives = 0, 0
     for i in range(kind.size):
         if kind[i] == GATHER:
@@ -141,8 +140,16 @@ def seconds_of_rows(kind: Ids, dtype: Ids, stored: Ids, dims: FloatArray, machin
                 max(active, ACCUMULATED_BYTES),
                 rates[stored[i]],
             )
-            pair = (parameters[kind[i], dtype[i], stored[i]], parameters[DECODE, dtype[i], stored[i]])
-            out[i] = _attention_s(kind[i], dims[i], inside, pair, (chip, machine.mechanism))
+            key = (int(kind[i]), int(dtype[i]), int(stored[i]))
+            out[i] = _attention_s(key, dims[i], inside, parameters, chip, mechanism)
+        elif kind[i] == GEMM or kind[i] == MOE:
+            active = ELEMENT_BYTES[dtype[i]]
+            used = (active, ELEMENT_BYTES[stored[i]], rates[dtype[i]], max(active, ACCUMULATED_BYTES))
+            p = parameters[kind[i], dtype[i], stored[i]]
+            if kind[i] == GEMM:
+                out[i] = matmul_s(dims[i], used, p, chip, mechanism)
+            else:
+                out[i] = experts_s(dims[i], used, p, chip, mechanism)
         else:
             out[i] = kernel_s(kind[i], dtype[i], stored[i], dims[i], machine)
     if gathers > 0:

@@ -10,6 +10,7 @@ import numpy as np
 from ..jit import inline
 from .machine import ARRAY, CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS, FloatArray, Row
 from .matmul import joined, missed
+from .powers import exp_less_one, log, power
 
 (
     LAUNCH,
@@ -35,12 +36,15 @@ from .matmul import joined, missed
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
 QUANTILES = 12
+MIDDLES = (np.arange(QUANTILES) + 0.5) / QUANTILES
 HEIGHTS = np.array([8.0, 16.0, 32.0, 64.0, 128.0])
 TILE_WIDTH = 128.0
 FEW_PAIRS = 256.0  # pairs that one block sorts beside the first product
 SPREAD = 0.7  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
 UNSEEN = 0.2  # experts that would lie above the most popular one that a draw of all experts is likely to hold
+SETTLED = 16.0  # pairs an expert from which the busiest rank has more of all than at one (to 2e-5 experts: tests)
 CAPPED_ROUNDS = 4  # rounds in which rows beyond one a token go to the other experts
+LN2, LN_3_2 = math.log(2.0), math.log(1.5)
 FLAT_RANGE = 200.0  # largest over smallest popularity when there are fewer pairs than experts
 
 
@@ -55,20 +59,20 @@ class Loads(NamedTuple):
 
 @inline
 def popularity_range(pairs: float, experts: float, tokens: float) -> float:
-    """Largest over smallest popularity of an expert: 0.8 of the tokens; where there are fewer pairs than experts, FLAT_RANGE,
-    and between one and four pairs an expert, from that to this."""
+    """Logarithm of largest over smallest popularity of an expert: 0.8 of the tokens; where there are fewer pairs than experts,
+    FLAT_RANGE, and between one and four pairs an expert, from that to this."""
     wide = max(0.8 * tokens, 1.001)
-    part = min(max(0.5 * math.log2(pairs / experts), 0.0), 1.0)
-    return float(math.exp((1.0 - part) * math.log(max(FLAT_RANGE, wide)) + part * math.log(wide)))
+    part = min(max(0.5 / LN2 * log(pairs / experts), 0.0), 1.0)
+    return (1.0 - part) * log(max(FLAT_RANGE, wide)) + part * log(wide)
 
 
 @inline
 def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
     """`power_law_at`, and no less of anything than where there are as many pairs as experts: from there on the range of
-    popularities gets narrower, which alone would make the busiest rank quicker."""
+    popularities gets narrower, which alone would make the busiest rank quicker; from SETTLED times as many on nothing is less."""
     heavy, single, rows = power_law_at(pairs, d, loads)
     everywhere = max(d[3], 1.0) / (d[7] if d[7] > 0.0 else 1.0)
-    if pairs > everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE:
+    if everywhere < pairs < SETTLED * everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE:
         before = np.empty(QUANTILES)
         least = power_law_at(everywhere, d, before)
         touched = max(heavy + single, least[0] + least[1])
@@ -80,6 +84,17 @@ def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, fl
 
 
 @inline
+def _fill_loads(curve: tuple[float, float, float, float, float, float, float], loads: FloatArray) -> None:
+    """Loads at the middles of equal quantiles. Nothing but this stands in the loop: so it is compiled for several at a time."""
+    first, untilt, top, per_e, span, scale, tokens = curve
+    rest = 1.0 - first
+    for i in range(QUANTILES):
+        u = power(first + rest * MIDDLES[i], untilt)
+        popularity = 1.0 + exp_less_one(min(log(max(top * u + 1.0, 1e-300)) * per_e, span))
+        loads[i] = min(popularity * scale, tokens)
+
+
+@inline
 def power_law_at(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
     """heavy, single, rows of the busiest rank. Popularity x of density x^-skew in 1..span; the load of an expert is its
     share of all pairs, rounded: what lies below half a row goes row by row to experts without any. A group of experts is
@@ -87,33 +102,32 @@ def power_law_at(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float,
     experts, skew, ranks = max(d[3], 1.0), d[4], 1.0 / d[7] if d[7] > 0.0 else 1.0
     everywhere = experts * ranks
     tokens = pairs / max(abs(d[6]), 1.0)
-    span = popularity_range(pairs, everywhere, tokens)
+    span = popularity_range(pairs, everywhere, tokens)  # of popularities: logarithms, from here on
     e = 1.0 - skew if abs(1.0 - skew) > 1e-6 else 1e-6
     f = e + 1.0 if abs(e + 1.0) > 1e-6 else 1e-6
-    top = span**e - 1.0
+    top = exp_less_one(e * span)
     seen = 1.0 - UNSEEN / everywhere if everywhere > 1.0 else 1.0
-    largest = (top * seen + 1.0) ** (1.0 / e)
+    largest = log(top * seen + 1.0) / e
     part = e / (f * top)  # mean popularity of those below x, times their share: part (x^f - 1)
-    scale = pairs / (everywhere * part * (largest**f - 1.0))  # rows for each unit of popularity
+    scale = pairs / (everywhere * part * exp_less_one(f * largest))  # rows for each unit of popularity
     for _ in range(CAPPED_ROUNDS):
-        full = max(tokens / scale, 1.0)  # popularity from which an expert gets a row of every token
+        full = log(max(tokens / scale, 1.0))  # popularity from which an expert gets a row of every token
         if full >= largest:
             break
-        rest = pairs - everywhere * tokens * (seen - (full**e - 1.0) / top)
-        scale = max(scale, rest / (everywhere * part * max(full**f - 1.0, 1e-9)))
-    half = min(max(0.5 / scale, 1.0), span)
-    most = min(max(1.5 / scale, 1.0), span)
-    below, upto = (half**e - 1.0) / top, (most**e - 1.0) / top
-    tilt = ranks ** (1.0 / (1.0 + SPREAD * math.sqrt(experts - 1.0)))
-    first = below**tilt
+        rest = pairs - everywhere * tokens * (seen - exp_less_one(e * full) / top)
+        scale = max(scale, rest / (everywhere * part * max(exp_less_one(f * full), 1e-9)))
+    one = -log(scale)
+    half, most = min(max(one - LN2, 0.0), span), min(max(one + LN_3_2, 0.0), span)
+    below, upto = exp_less_one(e * half) / top, exp_less_one(e * most) / top
+    tilt = power(ranks, 1.0 / (1.0 + SPREAD * math.sqrt(experts - 1.0)))
+    first = power(below, tilt) if below > 0.0 else 0.0
     heavy = experts * (1.0 - first)
     # rows of those below half a row, less what rounding adds to those between a half and one and a half
-    loose = everywhere * (scale * part * (most**f - 1.0) - (upto - below))
+    loose = everywhere * (scale * part * exp_less_one(f * most) - (upto - below))
     single = max(min(max(loose, 0.0) / ranks, experts - heavy), 1.0 - heavy, 0.0)
+    _fill_loads((first, 1.0 / tilt, top, 1.0 / e, span, scale, tokens), loads)
     rows = 0.0
     for i in range(QUANTILES):
-        u = (first + (1.0 - first) * (i + 0.5) / QUANTILES) ** (1.0 / tilt)
-        loads[i] = min((top * u + 1.0) ** (1.0 / e) * scale, tokens)
         rows += loads[i]
     rows = rows * heavy / QUANTILES
     # the middles of quantiles miss some of the tail: the busiest rank has no fewer rows than the mean
@@ -147,17 +161,10 @@ def row_tiles(height: float, skew: float, loads: FloatArray, found: Loads) -> fl
     if skew < 0.0:
         return float(found.heavy * math.ceil(loads[0] / height - 1e-9))
     total, count = 0.0, QUANTILES if skew > 0.0 else 1
+    per_row = 1.0 / height  # a power of two: exact
     for i in range(count):
-        total += max(1.0, loads[i] / height + 0.5)
+        total += max(1.0, loads[i] * per_row + 0.5)
     return found.heavy * total / count + found.single
-
-
-@inline
-def _step_s(height: float, rate: float, inside: Elements, p: Row, chip: Row) -> float:
-    """Time of one step along k of a tile on one unit: arithmetic or operands, whichever binds. rate: FLOP/s of a rank."""
-    arithmetic = 2.0 * height * TILE_WIDTH * chip[UNITS] / rate
-    operands = (height * inside[0] + TILE_WIDTH * inside[1]) / (p[UNIT_BYTES] * chip[CLOCK_HZ])
-    return math.sqrt(arithmetic * arithmetic + operands * operands)
 
 
 @inline
@@ -169,14 +176,17 @@ def _waves(tiles: float, p: Row, chip: Row) -> float:
 @inline
 def _tiles_s(d: Row, rate: float, inside: Elements, p: Row, chip: Row, loads: FloatArray, found: Loads) -> float:
     """Least time over tile heights, of each product, of the waves of all experts' output tiles; joined with that of a lone
-    tile, whose steps along k wait for memory one after the other."""
+    tile, whose steps along k wait for memory one after the other. rate: FLOP/s of a rank."""
     hidden, width, up = d[1], d[2], (d[5] - 1.0) * d[2]
     fill = p[FILL] / chip[CLOCK_HZ]
+    by_row = 2.0 * TILE_WIDTH * chip[UNITS] / rate  # arithmetic of one step along k of a tile on one unit
+    byte = 1.0 / (p[UNIT_BYTES] * chip[CLOCK_HZ])  # of its operands: whichever binds
     across, down = math.ceil(up / TILE_WIDTH), math.ceil(hidden / TILE_WIDTH)
     first, second = math.inf, math.inf
     for i in range(HEIGHTS.size):
         tiles = row_tiles(HEIGHTS[i], d[4], loads, found)
-        step = _step_s(HEIGHTS[i], rate, inside, p, chip)
+        arithmetic, operands = by_row * HEIGHTS[i], byte * (HEIGHTS[i] * inside[0] + TILE_WIDTH * inside[1])
+        step = math.sqrt(arithmetic * arithmetic + operands * operands)
         first = min(first, _waves(tiles * across, p, chip) * (hidden * step + fill))
         second = min(second, _waves(tiles * down, p, chip) * (width * step + fill))
     alone = p[STEP] * (hidden + width) / chip[CLOCK_HZ]

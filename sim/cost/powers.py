@@ -42,3 +42,10 @@ def exp_less_one(x: float) -> float:
     power = np.int64(((whole >> _BITS) + 1023) << 52).view(np.float64) * _ROOTS[whole & (_PARTS - 1)]
     series = r + r * r * (0.5 + r * _SIXTH + r * r * (_24TH + r * _120TH))
     return float((power - 1.0) + power * series)
+
+
+@inline
+def power(x: float, y: float) -> float:
+    """x^y, up to e^700, of a normal x above 0: to 4e-15 y of itself, and 1e-16. Several at a time where a loop holds nothing
+    else; a single power is quicker with the library's."""
+    return 1.0 + exp_less_one(y * log(x))

@@ -11,10 +11,10 @@ import re
 from typing import NamedTuple
 
 from ..catalog.chips import Chip
-from ..catalog.clusters import Reliability
+from ..catalog.clusters import BY_HAND_ONLY, Reliability
 from ..catalog.library import cluster_of, normal
 from ..lowering.parameters import parameters
-from ..training.campaign_rates import BY_HAND_ONLY, failures_per_s, young_s
+from ..training.campaign_rates import failures_per_s, young_s
 from ..training.campaign_setup import AUTOMATIC_RESTART_S, BYTES_PER_PARAMETER, HOST_BYTES_PER_S
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows

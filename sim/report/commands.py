@@ -17,8 +17,12 @@ def command(verb: str, scenario: Scenario, **changes: Any) -> str:
     group = scenario.groups[0]
     values: dict[str, Any] = {}
     records: list[Record] = [group, group.plan, group.plan.dtypes, group.engine, scenario.demand, scenario.slo]
-    for record in records + ([scenario.campaign] if verb == "train" else []):
+    for record in records + (
+        [scenario.campaign] if verb == "train" else [scenario.operations] if verb == "serve" else []
+    ):
         values.update(_set(record))
+    if verb == "serve" and scenario.router != Scenario.model_fields["router"].default:
+        values["router"] = scenario.router
     values.update(changes)
     words = [word for name, value in values.items() if value is not None for word in _words(name, value)]
     return shlex.join(["gambrel", verb, *words])

@@ -11,27 +11,35 @@ from .. import cost
 from ..catalog.library import package_root
 from ..catalog.scenarios import Slo, Traffic
 from ..catalog.traffic import Requests, requests
-from ..lowering.kernels import Kernels
 from ..result import Figure
 from ..units import text
-from .fleet import Fleet
+from .deploy import packed, pools
 from .metrics import Metrics, metrics
-from .pack import Pack, pack
 from .passes import MeanPass, mean_passes
-from .run import Served, simulate
-from .setup import Setup
-from .state import FloatArray
+from .pools import Fleet
+from .run import Served, simulate_pools
+from .setup import Deployment, Setup
 from .watchers import Counter, Recorder
 
 if TYPE_CHECKING:
     from ..engine import Timeline
 
+__all__ = ["Answer", "Deployment", "Setup", "answer", "packed", "timeline"]
+
 TRACED_REQUESTS = 200
 INTERVAL_BASIS = "kernel residuals of the calibration, fully correlated, at the mean batch; queueing is not widened"
 
 
+class Use(NamedTuple):
+    """What the bill of one setup needs: seconds that each of its replicas is paid for on average, and what a chip draws then."""
+
+    seconds: float
+    chip_w: float
+    basis: str
+
+
 class Answer(NamedTuple):
-    """Figures by name, words, per-request columns, and what the bill needs."""
+    """Figures by name, words, per-request columns, the time series, and what the bills need, one for each setup."""
 
     verdict: str
     figures: dict[str, Figure]
@@ -39,51 +47,61 @@ class Answer(NamedTuple):
     why: str
     warnings: tuple[str, ...]
     requests: dict[str, np.ndarray[Any, Any]]
+    series: dict[str, np.ndarray[Any, Any]]
     meets_slo: bool
+    uses: tuple[Use, ...]
     seconds: float
-    chip_w: float
-    basis: str
     output_tokens: float
 
 
-def packed(setup: Setup, asked: Requests) -> tuple[Pack, cost.Machine]:
-    """One replica, priced by the cost core."""
-    target = setup.target
-    machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
-
-    def price(rows: Kernels) -> FloatArray:
-        return cost.seconds(rows, machine)
-
-    longest = int((asked.input_tokens.astype(np.int64) + asked.output_tokens).max(initial=1))
-    return pack(setup.model, setup.plan, target, setup.engine, price, longest), machine
-
-
 def answer(
-    setup: Setup, traffic: Traffic, slo: Slo, seed: int, progress: Callable[[float, str], None] | None = None
+    deployment: Deployment, traffic: Traffic, slo: Slo, seed: int, progress: Callable[[float, str], None] | None = None
 ) -> Answer:
     """Serve the traffic and sum it up. Raises Infeasible if no replica has room for a KV cache."""
     asked = requests(traffic, seed, [package_root() / "workloads" / "traffic"])
-    replica, machine = packed(setup, asked)
+    made, machines = pools(deployment, asked, list(traffic.shares()))
     watch = [Counter(len(asked), progress)] if progress is not None and len(asked) else []
-    served = simulate(replica, asked, Fleet(setup.replicas, setup.router), seed=seed, watch=watch)
+    served = simulate_pools(made, asked, _rules(deployment), seed=seed, watch=watch)
     summed = metrics(served, slo)
-    passes = mean_passes(setup, served, summed, machine)
-    figures = _figures(summed, served, asked, passes)
+    passes = [
+        mean_passes(setup, served, number, machine)
+        for number, (setup, machine) in enumerate(zip(deployment.setups, machines, strict=True))
+    ]
     limits = [limit for limit in (slo.ttft_s, slo.tpot_s, slo.latency_s) if limit is not None]
     meets = not limits or bool(summed["slo_met"])
+    uses = [
+        _use(number, setup, served, (passes[number], machines[number]))
+        for number, setup in enumerate(deployment.setups)
+    ]
     return Answer(
-        verdict=_verdict(setup, summed, bool(limits), meets, slo),
-        figures=figures,
+        verdict=_verdict(deployment, summed, bool(limits), meets, slo),
+        figures=_figures(summed, served, asked, _leading(passes, served)),
         breakdown=served.busy_s,
         why=_why(served.busy_s, summed),
         warnings=_warnings(served, asked),
         requests=_columns(served),
+        series=served.series,
         meets_slo=meets,
+        uses=tuple(uses),
         seconds=served.duration_s,
-        chip_w=_chip_w(passes, served, setup, machine),
-        basis=max((p.basis for p in passes.values()), key=_weakness, default="datasheet-only"),
         output_tokens=summed.figures.get("output_tokens", 0.0),
     )
+
+
+def _rules(deployment: Deployment) -> Fleet:
+    options = deployment.operations
+    return Fleet(1, deployment.router, options.max_queue, options.max_wait_s, options.window_s)
+
+
+def _leading(passes: list[dict[str, MeanPass]], served: Served) -> dict[str, MeanPass]:
+    """By phase, the mean pass of the pool that spends most time in it."""
+    out: dict[str, MeanPass] = {}
+    for phase in ("prefill", "decode"):
+        spent = [sum(s for (_, of), s in busy.items() if of == phase) for busy in served.busy_by_pool]
+        first = max(range(len(spent)), key=spent.__getitem__)
+        if phase in passes[first]:
+            out[phase] = passes[first][phase]
+    return out
 
 
 def _weakness(basis: str) -> int:
@@ -128,14 +146,28 @@ def _named(name: str) -> tuple[str, str]:
         return name, "tokens_per_s"
     if name in ("utilisation", "prefix_hit_share", "slo_attainment", "kv_occupancy_mean", "kv_occupancy_peak"):
         return name, "fraction"
-    units = {"preemptions": "preemptions", "iterations": "iterations"}
+    units = {
+        "preemptions": "preemptions",
+        "iterations": "iterations",
+        "replica_hours": "h",
+        "replicas_mean": "replicas",
+        "replica_starts": "replicas",
+        "failures": "failures",
+        "kv_moved": "bytes",
+    }
     return name, units.get(name, "requests")
 
 
-def _verdict(setup: Setup, summed: Metrics, limited: bool, meets: bool, slo: Slo) -> str:
-    figures, target = summed.figures, setup.target
-    chips = f"{setup.replicas} x " if setup.replicas > 1 else ""
-    where = f"{setup.model.name} on {chips}{_chips(setup)} x {target.chip.name} ({target.software})"
+def _where(setup: Setup) -> str:
+    target = setup.target
+    count = f"{setup.least} to {setup.most}" if setup.most is not None else f"{setup.replicas}"
+    chips = f"{count} x " if count != "1" else ""
+    role = "" if setup.role == "serve" else f"{setup.role} "
+    return f"{role}{setup.model.name} on {chips}{setup.chips} x {target.chip.name} ({target.software})"
+
+
+def _verdict(deployment: Deployment, summed: Metrics, limited: bool, meets: bool, slo: Slo) -> str:
+    figures, where = summed.figures, " + ".join(map(_where, deployment.setups))
     if not figures.get("finished"):
         return f"{where}: no request was served."
     shown = ", ".join(
@@ -150,11 +182,6 @@ def _verdict(setup: Setup, summed: Metrics, limited: bool, meets: bool, slo: Slo
         word = "keeps" if meets else "misses"
         held = f" It {word} the SLO: {figures['slo_attainment']:.1%} of requests, {slo.percentile:g}% asked."
     return f"{where}: {shown}; {rate}.{held}"
-
-
-def _chips(setup: Setup) -> int:
-    plan = setup.plan
-    return -(-plan.tp * plan.pp * plan.cp * plan.attention_dp // setup.target.chip.ranks)
 
 
 def _why(busy: dict[tuple[str, str], float], summed: Metrics) -> str:
@@ -179,31 +206,35 @@ def _warnings(served: Served, asked: Requests) -> tuple[str, ...]:
 
 def _columns(served: Served) -> dict[str, np.ndarray[Any, Any]]:
     names = ("arrival_s", "admitted_s", "first_token_s", "finish_s", "input_tokens", "output_tokens", "status", "replica",
-             "preemptions")  # fmt: skip
+             "preemptions", "retries")  # fmt: skip
     return {name: getattr(served, name) for name in names}
 
 
-def _chip_w(passes: dict[str, MeanPass], served: Served, setup: Setup, machine: cost.Machine) -> float:
-    """Mean draw of a chip over the run [W]: each phase at the draw of its mean pass, idle between; NaN if unknown."""
+def _use(number: int, setup: Setup, served: Served, priced: tuple[dict[str, MeanPass], cost.Machine]) -> Use:
+    """Seconds paid a replica, and the mean draw of a chip then [W]: each phase at the draw of its mean pass, idle between; NaN
+    if unknown."""
     from ..cost.machine import IDLE_W
 
-    idle_w, duration = float(machine.chip_values[IDLE_W]), served.duration_s
-    if duration <= 0.0:
-        return idle_w * setup.target.chip.ranks
+    passes, machine = priced
+    idle_w, ranks = float(machine.chip_values[IDLE_W]), setup.target.chip.ranks
+    paid_s = float(served.paid_s[served.pool == number].sum())
+    basis = max((p.basis for p in passes.values()), key=_weakness, default="datasheet-only")
+    if paid_s <= 0.0:
+        return Use(0.0, idle_w * ranks, basis)
     energy, busy = 0.0, 0.0
     for phase, mean in passes.items():
-        seconds = sum(s for (_, of), s in served.busy_s.items() if of == phase) / setup.replicas
-        energy += seconds * mean.rank_w
+        seconds = sum(s for (_, of), s in served.busy_by_pool[number].items() if of == phase)
+        energy += seconds * mean.rank_w if seconds else 0.0
         busy += seconds
-    energy += max(duration - busy, 0.0) * idle_w
-    return energy / duration * setup.target.chip.ranks
+    energy += max(paid_s - busy, 0.0) * idle_w
+    return Use(paid_s / setup.paid_replicas, energy / paid_s * ranks, basis)
 
 
-def timeline(setup: Setup, traffic: Traffic, seed: int) -> Timeline:
+def timeline(deployment: Deployment, traffic: Traffic, seed: int) -> Timeline:
     """The iterations in which the first requests are served, one queue a replica."""
     asked = requests(traffic.with_(requests=min(traffic.requests or TRACED_REQUESTS, TRACED_REQUESTS)), seed,
                      [package_root() / "workloads" / "traffic"])  # fmt: skip
-    replica, _ = packed(setup, asked)
+    made, _ = pools(deployment, asked, list(traffic.shares()))
     recorder = Recorder()
-    simulate(replica, asked, Fleet(setup.replicas, setup.router), seed=seed, watch=[recorder])
+    simulate_pools(made, asked, _rules(deployment), seed=seed, watch=[recorder])
     return recorder.timeline()

@@ -194,14 +194,14 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
         budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS] - count[at.N_DECODING])
         if not evicted:
             _admit(tables, columns, core, budget, count[at.FREE])
-        return True
+        return bool(count[at.B_DECODES] + count[at.B_CHUNKS] > 0)  # nothing: who waits lacks blocks that others hold
     budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS])
     if whole[at.MODE] == at.PREFILL_FIRST or count[at.N_RUNNING] == 0:
         _admit(tables, columns, core, budget, count[at.FREE] - _demand(tables, core))
     if count[at.B_CHUNKS] == 0:
         _grow(tables, columns, core)
         count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
-    return True
+    return bool(count[at.B_DECODES] + count[at.B_CHUNKS] > 0)
 
 
 @inline
@@ -343,13 +343,13 @@ def refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
 
 
 @inline
-def _arrive(tables: Tables, columns: Columns, core: Core, request: int) -> bool:
+def _arrive(tables: Tables, columns: Columns, core: Core, request: int, now: float) -> bool:
     refused = _refusal(tables.whole, columns.tokens[request, at.INPUT], columns.tokens[request, at.OUTPUT])
     if refused:
         columns.tokens[request, at.STATUS] = refused
         return False
     if core.counts[at.PHASE] == at.IDLE:
-        core.clock[at.NOW] = max(core.clock[at.NOW], columns.times_s[request, at.ARRIVAL])
+        core.clock[at.NOW] = max(core.clock[at.NOW], now)
     _push(columns, core.counts, request, False)
     core.counts[at.NEWCOMER] = 1
     return True
@@ -365,7 +365,7 @@ def advance(tables: Tables, columns: Columns, core: Core, until_s: float, decide
     """
     if not _advance(tables, columns, core, until_s, decide):
         return 0
-    return 1 if request < 0 or _arrive(tables, columns, core, request) else 2
+    return 1 if request < 0 or _arrive(tables, columns, core, request, until_s) else 2
 
 
 @jit

@@ -49,6 +49,7 @@ def metrics(served: Served, slo: Slo = Slo()) -> Metrics:  # noqa: B008 (frozen)
     figures |= _gaps(served.gaps, float((finish_s - first_s).sum()))
     figures |= _rates(served, float(good.sum()))
     figures |= _occupancy(served, float(latency_s.sum()))
+    figures |= _operations(served)
     figures["prefix_hit_share"] = float(served.cached_tokens[done].sum()) / max(
         1.0, float(served.input_tokens[done].sum())
     )
@@ -91,7 +92,7 @@ def _gaps(gaps: IntArray, total_s: float) -> dict[str, float]:
 
 def _rates(served: Served, good: float) -> dict[str, float]:
     done, duration_s = served.finished, served.duration_s
-    chips = served.chips * len(served.counters)
+    chips = float(served.chips @ served.paid_s) / duration_s if duration_s > 0.0 else float(served.chips.sum())
     given, made = float(served.input_tokens[done].sum()), float(served.output_tokens[done].sum())
     span_s = duration_s if duration_s > 0.0 else np.inf
     return {
@@ -114,22 +115,37 @@ def _rates(served: Served, good: float) -> dict[str, float]:
 def _occupancy(served: Served, latency_s: float) -> dict[str, float]:
     """Means over the whole run. in_flight by Little's law; what is in flight and does not run, waits or is
     in the front end."""
-    duration_s, replicas = served.duration_s, len(served.counters)
+    duration_s = served.duration_s
     if duration_s <= 0.0:
         return {}
-    clocks = served.clocks.sum(axis=0)
+    clocks, paid_s = served.clocks.sum(axis=0), float(served.paid_s.sum())
     in_flight, running = latency_s / duration_s, clocks[at.RUNNING_S] / duration_s
-    outside = float(served.finished.sum()) * served.request_host_s / duration_s
+    outside = float(served.request_host_s[served.finished].sum()) / duration_s
     return {
-        "utilisation": float(clocks[at.BUSY_S]) / duration_s / replicas,
+        "utilisation": float(clocks[at.BUSY_S]) / paid_s,
         "in_flight_mean": in_flight,
         "running_mean": float(running),
         "queue_mean": float(in_flight - running - outside),
         "running_peak": float(served.counters[:, at.PEAK_RUNNING].max()),
-        "kv_occupancy_mean": float(clocks[at.BLOCK_S]) / duration_s / replicas / served.blocks,
-        "kv_occupancy_peak": float(served.counters[:, at.PEAK_BLOCKS].max()) / served.blocks,
+        "kv_occupancy_mean": float(clocks[at.BLOCK_S]) / float(served.paid_s @ served.blocks),
+        "kv_occupancy_peak": float((served.counters[:, at.PEAK_BLOCKS] / served.blocks).max()),
         "preemptions": float(served.counters[:, at.PREEMPTIONS].sum()),
         "iterations": float(served.counters[:, at.ITERATIONS].sum()),
         "batch_mean": float(served.counters[:, at.DECODED].sum())
         / max(1.0, float(served.counters[:, at.DECODE_STEPS].sum())),
+        "replica_hours": paid_s / 3600.0,
+        "replicas_mean": paid_s / duration_s,
     }
+
+
+def _operations(served: Served) -> dict[str, float]:
+    """Of failures, scaling and KV transfers, where there were any."""
+    out: dict[str, float] = {}
+    if served.failures:
+        out |= {"failures": float(served.failures), "retries": float(served.retries.sum())}
+    if served.starts:
+        out["replica_starts"] = float(served.starts)
+    moved = served.moved_s > 0.0
+    if served.moved_bytes > 0.0 and moved.any():
+        out |= {"kv_moved": served.moved_bytes, **_spread("kv_move_s", served.moved_s[moved])}
+    return out

@@ -11,7 +11,6 @@ from ..lowering.passes import units
 from ..lowering.sharding import Step
 from ..result import weakest
 from . import state as at
-from .metrics import Metrics
 from .run import Served
 from .settings import as_served
 from .setup import Setup
@@ -26,16 +25,16 @@ class MeanPass(NamedTuple):
     rank_w: float
 
 
-def mean_passes(setup: Setup, served: Served, summed: Metrics, machine: cost.Machine) -> dict[str, MeanPass]:
-    """By phase: a pass of the mean prompt, and of the mean decode batch over the mean context."""
+def mean_passes(setup: Setup, served: Served, pool: int, machine: cost.Machine) -> dict[str, MeanPass]:
+    """Of one pool, by phase: a pass of the mean prompt, and of the mean decode batch over the mean context."""
     done = served.finished
     prompt = float(served.input_tokens[done].mean()) if done.any() else 1.0
     made = float(served.output_tokens[done].mean()) if done.any() else 1.0
-    batch = max(1.0, summed.figures.get("batch_mean", 1.0))
-    steps = {"prefill": Step("prefill", 1.0, prompt, prompt)}
-    if served.counters[:, at.DECODED].sum():
-        steps["decode"] = Step("decode", batch, 1.0, prompt + made / 2.0)
-    return {phase: _mean_pass(setup, step, machine) for phase, step in steps.items()}
+    decoded, steps = served.counters[served.pool == pool][:, [at.DECODED, at.DECODE_STEPS]].sum(axis=0).tolist()
+    passes = {"prefill": Step("prefill", 1.0, prompt, prompt)}
+    if decoded:
+        passes["decode"] = Step("decode", max(1.0, decoded / steps), 1.0, prompt + made / 2.0)
+    return {phase: _mean_pass(setup, step, machine) for phase, step in passes.items()}
 
 
 def _mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PrefixCache:
@@ -20,11 +20,17 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._held)
 
-    def reuse(self, ids: Iterable[int], input_tokens: int, room_tokens: int) -> int:
-        """Tokens of the prompt that need not be computed (never its last one); then the prompt is stored."""
-        blocks, hits = list(ids), 0
+    def found(self, blocks: Sequence[int]) -> int:
+        """Blocks at the start of a prompt that are stored."""
+        hits = 0
         while hits < len(blocks) and blocks[hits] in self._held:
             hits += 1
+        return hits
+
+    def reuse(self, ids: Iterable[int], input_tokens: int, room_tokens: int) -> int:
+        """Tokens of the prompt that need not be computed (never its last one); then the prompt is stored."""
+        blocks = list(ids)
+        hits = self.found(blocks)
         for block in reversed(blocks):  # the first block of a prefix is worth most: it goes last
             self._held[block] = None
             self._held.move_to_end(block)

@@ -175,34 +175,58 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
 
 
 @inline
-def book(tables: Tables, core: Core, chunk_tokens: int) -> None:
-    """Add the priced batch to the replica's sums. Time for all is split by tokens between prompts and decodes."""
+def _sum_up(tables: Tables, core: Core, chunk_tokens: int, times: float) -> None:
+    """Add the seconds of the priced batch, `times` over, to the replica's sums. Time for all is split by tokens between
+    prompts and decodes."""
     count, clock = core.counts, core.clock
-    decodes, chunks, seconds = count[at.B_DECODES], count[at.B_CHUNKS], clock[at.SECONDS]
+    decodes, chunks, seconds = count[at.B_DECODES], count[at.B_CHUNKS], times * clock[at.SECONDS]
     decode_share = decodes / (decodes + chunk_tokens)
     passes = min(tables.whole[at.PP], decodes + chunks)
     tokens = decodes + chunk_tokens
     if tables.whole[at.ATTENTION_DP] > 1 and chunks > 0:
-        _book_trunk(tables, core, 2, _fullest(tables, core, chunk_tokens, passes), passes, 1.0)
-        _book_trunk(tables, core, 2, tokens, passes, -1.0)
+        _book_trunk(tables, core, 2, _fullest(tables, core, chunk_tokens, passes), passes, times)
+        _book_trunk(tables, core, 2, tokens, passes, -times)
     for phase in range(2):
-        share = decode_share if phase == 1 else 1.0 - decode_share
-        if share > 0.0:
+        share = times * (decode_share if phase == 1 else 1.0 - decode_share)
+        if share != 0.0:
             _book_trunk(tables, core, phase, tokens, passes, share)
             clock[at.SUM_LOGITS_S + phase] += share * clock[at.LOGITS_S]
             clock[at.SUM_HOST_S + phase] += share * clock[at.HOST_S]
-    used = tables.whole[at.BLOCKS] - count[at.FREE]
-    clock[at.SUM_DECODE_S] += clock[at.DECODE_S]
-    clock[at.SUM_PREFILL_S] += clock[at.PREFILL_S]
+    clock[at.SUM_DECODE_S] += times * clock[at.DECODE_S]
+    clock[at.SUM_PREFILL_S] += times * clock[at.PREFILL_S]
     clock[at.BUSY_S] += seconds
     clock[at.RUNNING_S] += seconds * count[at.N_RUNNING]
-    clock[at.BLOCK_S] += seconds * used
+    clock[at.BLOCK_S] += seconds * (tables.whole[at.BLOCKS] - count[at.FREE])
+
+
+@inline
+def book(tables: Tables, core: Core, chunk_tokens: int) -> None:
+    """Add the priced batch to the replica's sums and counts."""
+    count = core.counts
+    _sum_up(tables, core, chunk_tokens, 1.0)
     count[at.ITERATIONS] += 1
-    count[at.DECODE_STEPS] += decodes > 0
+    count[at.DECODE_STEPS] += count[at.B_DECODES] > 0
     count[at.PREFILLED] += chunk_tokens
-    count[at.DECODED] += decodes
-    count[at.PEAK_BLOCKS] = max(count[at.PEAK_BLOCKS], used)
+    count[at.DECODED] += count[at.B_DECODES]
+    count[at.PEAK_BLOCKS] = max(count[at.PEAK_BLOCKS], tables.whole[at.BLOCKS] - count[at.FREE])
     count[at.PEAK_RUNNING] = max(count[at.PEAK_RUNNING], count[at.N_RUNNING])
+
+
+@inline
+def cut(tables: Tables, core: Core, now: float) -> None:
+    """The iteration at work breaks off: the time until then is spent, its tokens are not made."""
+    count, clock = core.counts, core.clock
+    if count[at.PHASE] != at.BUSY:
+        return
+    chunk_tokens = 0
+    for i in range(count[at.B_CHUNKS]):
+        chunk_tokens += core.chunks[i, at.QUERY]
+    price(tables, core, chunk_tokens)  # a leap does not keep the parts of the iteration at work
+    _sum_up(tables, core, chunk_tokens, -(clock[at.END] - now) / clock[at.SECONDS])
+    count[at.ITERATIONS] -= 1
+    count[at.DECODE_STEPS] -= count[at.B_DECODES] > 0
+    count[at.PREFILLED] -= chunk_tokens
+    count[at.DECODED] -= count[at.B_DECODES]
 
 
 @inline
@@ -220,6 +244,12 @@ def price_batch(tables: Tables, core: Core, chunk_tokens: int) -> bool:
         return False
     book(tables, core, chunk_tokens)
     return True
+
+
+@jit
+def cut_batch(tables: Tables, core: Core, now: float) -> None:
+    """`cut`, for callers in Python."""
+    cut(tables, core, now)
 
 
 @jit

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..catalog.traffic import Requests
-from ..errors import InputError
 from ..lowering.kinds import PARTS
 from . import state as at
-from .fleet import Fleet, Run
+from .fleet import Run
 from .pack import Pack
-from .state import REASONS, Columns, FloatArray, IntArray
+from .pools import Fleet, Pool
+from .state import REASONS, FloatArray, IntArray
+
+Busy = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
 class Served:
     """What happened. Times in seconds since the first arrival of a trace; NaN where it never came to that.
 
-    arrival_s, admitted_s, first_token_s, finish_s, input_tokens, output_tokens (made), status, replica, preemptions,
-    cached_tokens (of the prompt, found in the prefix cache): [n], one entry a request. busy_s: seconds of all replicas by
-    (part, phase). gaps: counts of gaps between tokens, in bins of `state.GAP_BINS`. counters: [replicas, ...], columns of
-    `state`; clocks: the same for seconds. blocks, chips: of one replica. request_host_s: of first_token_s and finish_s, what
-    each request spent outside the replica.
+    arrival_s, admitted_s, first_token_s, finish_s, input_tokens, output_tokens (made), status, replica (its last), preemptions,
+    cached_tokens (of the prompt, found in the prefix cache), retries (after failures), moved_s (KV between prefill and decode):
+    [n], one entry a request. request_host_s: [n], of first_token_s and finish_s, what a request spent outside the replica. busy_s:
+    seconds of all replicas by (part, phase); busy_by_pool: the same of each pool. gaps: counts of gaps between tokens, in
+    bins of `state.GAP_BINS`. counters: [replicas, ...], columns of `state`; clocks: the same for seconds; pool, blocks,
+    chips, paid_s (between first arrival and last completion): [replicas]. series: columns by window, see `series.Series`.
     """
 
     arrival_s: FloatArray
@@ -37,13 +41,22 @@ class Served:
     replica: IntArray
     preemptions: IntArray
     cached_tokens: IntArray
-    busy_s: dict[tuple[str, str], float]
+    retries: IntArray
+    moved_s: FloatArray
+    request_host_s: FloatArray
+    busy_s: Busy
+    busy_by_pool: tuple[Busy, ...]
     gaps: IntArray
     counters: IntArray
     clocks: FloatArray
-    blocks: int
-    chips: int
-    request_host_s: float = 0.0
+    pool: IntArray
+    blocks: IntArray
+    chips: IntArray
+    paid_s: FloatArray
+    moved_bytes: float = 0.0
+    failures: int = 0
+    starts: int = 0
+    series: dict[str, Any] = field(default_factory=dict)
 
     @property
     def finished(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -72,49 +85,95 @@ def simulate(
     watch: Sequence[object] = (),
     leap: bool = True,
 ) -> Served:
-    """Serve the requests. The same seed gives byte-identical results.
+    """Serve the requests with `fleet.replicas` replicas of one pack; see `simulate_pools`."""
+    return simulate_pools([Pool(pack, fleet.replicas)], requests, fleet, seed=seed, watch=watch, leap=leap)
+
+
+def simulate_pools(
+    pools: Sequence[Pool],
+    requests: Requests,
+    fleet: Fleet = Fleet(),  # noqa: B008 (frozen)
+    *,
+    seed: int = 0,
+    watch: Sequence[object] = (),
+    leap: bool = True,
+) -> Served:
+    """Serve the requests with the replicas of all pools. The same seed gives byte-identical results.
 
     watch: objects with any of arrived(request, replica, now), finished(request, replica, now) and iteration(replica,
     start_s, end_s, decodes, prompt_tokens); watching changes no result. leap False: one event for each iteration, which
-    ends at the same bits. Raises InputError for a scheduler or router that does not exist or breaks its contract.
+    ends at the same bits. Raises InputError for a scheduler or router that does not exist or breaks its contract, and for
+    pools that cannot serve together.
     """
-    if fleet.replicas < 1:
-        raise InputError(f"replicas = {fleet.replicas}. Use at least 1.")
-    run = Run(pack, requests, fleet, seed)
-    run.go(fleet.replicas, watch=watch, leap=leap)
-    return _served(pack, run.columns, run)
+    run = Run(pools, requests, fleet, seed)
+    run.go(watch=watch, leap=leap)
+    return _served(run)
 
 
-def _served(pack: Pack, columns: Columns, run: Run) -> Served:
-    times_s, tokens = columns
-    host_s = pack.limits.request_host_s  # on the way in and out: the same for all, so that it may be added at the end
+def _served(run: Run) -> Served:
+    tokens = run.columns.tokens
     cores = [replica.executor.core for replica in run.replicas]
-    clocks = np.array([core.clock for core in cores])
+    places = np.array([replica.pool for replica in run.replicas])
+    packs = [run.pools[place].pack for place in places]
+    arrival_s, first_s, finish_s, host_s = _times_s(run, packs)
+    span_s = (float(arrival_s.min(initial=np.inf)), float(np.nanmax(finish_s, initial=0.0)))
+    pools = [np.flatnonzero(places == number) for number in range(len(run.pools))]
+    busy = tuple(_busy_s(pool.pack, [cores[i] for i in rows]) for pool, rows in zip(run.pools, pools, strict=True))
     return Served(
-        arrival_s=times_s[:, at.ARRIVAL].copy(),
-        admitted_s=times_s[:, at.ADMITTED].copy(),
-        first_token_s=times_s[:, at.FIRST] + host_s,
-        finish_s=times_s[:, at.FINISH] + host_s,
+        arrival_s=arrival_s,
+        admitted_s=run.columns.times_s[:, at.ADMITTED].copy(),
+        first_token_s=first_s,
+        finish_s=finish_s,
         input_tokens=tokens[:, at.INPUT].copy(),
         output_tokens=tokens[:, at.MADE].copy(),
         status=tokens[:, at.STATUS].copy(),
         replica=tokens[:, at.REPLICA].copy(),
         preemptions=tokens[:, at.PREEMPTED].copy(),
         cached_tokens=run.cached_tokens,
-        busy_s=_busy_s(pack, np.sum([core.uses for core in cores], axis=0), clocks.sum(axis=0)),
+        retries=run.retries,
+        moved_s=run.moved_s,
+        request_host_s=host_s,
+        busy_s=_sum(busy),
+        busy_by_pool=busy,
         gaps=np.sum([core.gaps for core in cores], axis=0),
         counters=np.array([core.counts for core in cores]),
-        clocks=clocks,
-        blocks=int(pack.tables.whole[at.BLOCKS]),
-        chips=pack.limits.chips,
-        request_host_s=host_s,
+        clocks=np.array([core.clock for core in cores]),
+        pool=places,
+        blocks=np.array([int(pack.tables.whole[at.BLOCKS]) for pack in packs]),
+        chips=np.array([pack.limits.chips for pack in packs]),
+        paid_s=np.array([_within(replica.paid, *span_s) for replica in run.replicas]),
+        moved_bytes=run.transfers.moved_bytes,
+        failures=run.failures,
+        starts=run.roster.starts,
+        series=run.series.columns(arrival_s, first_s, finish_s),
     )
 
 
-def _busy_s(pack: Pack, uses: FloatArray, clocks: FloatArray) -> dict[tuple[str, str], float]:
+def _times_s(run: Run, packs: Sequence[Pack]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Arrival, first token, finish, and what of the latter two was on the way in and out: the same for all requests of a pool,
+    so that it may be added at the end."""
+    times_s, replica = run.columns.times_s, run.columns.tokens[:, at.REPLICA]
+    host_s = np.where(replica < 0, 0.0, np.array([pack.limits.request_host_s for pack in packs])[replica])
+    return times_s[:, at.ARRIVAL].copy(), times_s[:, at.FIRST] + host_s, times_s[:, at.FINISH] + host_s, host_s
+
+
+def _sum(parts: Sequence[Busy]) -> Busy:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+
+
+def _within(turns: list[float], from_s: float, to_s: float) -> float:
+    """Seconds on between two moments; turns: on, off, on, ..."""
+    ends = [*turns, to_s] if len(turns) % 2 else turns
+    return sum(max(0.0, min(off, to_s) - max(on, from_s)) for on, off in zip(ends[::2], ends[1::2], strict=True))
+
+
+def _busy_s(pack: Pack, cores: Sequence[at.Core]) -> Busy:
     """Seconds by (part, phase): how often each trunk price was used times its parts, and the sums of the rest."""
+    uses = np.sum([core.uses for core in cores], axis=0)
+    clocks = np.sum([core.clock for core in cores], axis=0)
     used = np.flatnonzero(np.abs(uses).sum(axis=0))
-    out: dict[tuple[str, str], float] = {}
+    out: Busy = {}
     for phase, name in enumerate(("prefill", "decode")):
         seconds = uses[phase, used] @ pack.parts_s[used] if len(used) else np.zeros(len(PARTS))
         if phase == 0 and len(used):

@@ -22,7 +22,7 @@ TIMES = 5
 INPUT, OUTPUT, CACHED, MADE, NEXT, STATUS, PREEMPTED, REPLICA, DONE = range(9)
 TOKENS = 9
 # STATUS
-PENDING, WAITING, RUNNING, FINISHED, TOO_LONG, NO_CAPACITY, ONE_PASS = range(7)
+PENDING, WAITING, RUNNING, FINISHED, TOO_LONG, NO_CAPACITY, ONE_PASS, MOVING, SHED, EXPIRED = range(10)
 REASONS = {
     TOO_LONG: "longer than max_model_len",
     NO_CAPACITY: "longer than the KV cache of a replica",
@@ -30,6 +30,9 @@ REASONS = {
     PENDING: "never arrived before the run ended",
     WAITING: "left waiting by the scheduler",
     RUNNING: "left running by the scheduler",
+    MOVING: "left between prefill and decode",
+    SHED: "turned away, the queue was full",
+    EXPIRED: "given up, waited too long",
 }
 # columns of a running sequence [S, 5]: CHUNK = prompt tokens in the batch at work; DECODES = 1 once its prompt is done;
 # FINISH_STEP = the replica's decode step that makes its last token; FRESH = 1 until its first decode step

@@ -10,7 +10,7 @@ from ..errors import InputError
 from . import state as at
 from .kv_cache import KvCache
 from .pack import Pack
-from .prices import count_gap, price_batch
+from .prices import count_gap, cut_batch, price_batch
 from .schedulers import Batch, Scheduler, Sequence
 from .state import Columns, core_of
 
@@ -51,25 +51,58 @@ class Stepper:
             if not (self.running or self.waiting) or not self._begin():
                 return
 
-    def arrive(self, request: int) -> bool:
-        """Reach the request's arrival and queue it; False: it was refused, its status says why."""
+    def arrive(self, request: int, now: float) -> bool:
+        """Reach `now` and queue the request; False: it was refused, its status says why."""
         times_s, tokens = self.columns.times_s[request], self.columns.tokens[request]
-        self.advance(float(times_s[at.ARRIVAL]), False)
+        self.advance(now, False)
         refused = self.pack.refused(int(tokens[at.INPUT]), int(tokens[at.OUTPUT]))
         if refused:
             tokens[at.STATUS] = refused
             return False
-        count, clock = self.core.counts, self.core.clock
-        if count[at.PHASE] == at.IDLE:
-            clock[at.NOW] = max(clock[at.NOW], times_s[at.ARRIVAL])
+        self._wake(now)
         tokens[at.STATUS] = at.WAITING
         sequence = Sequence(
             request, float(times_s[at.ARRIVAL]), int(tokens[at.INPUT]), int(tokens[at.OUTPUT]), int(tokens[at.CACHED])
         )
+        if tokens[at.MADE]:  # it was served elsewhere before
+            sequence.made_tokens, sequence.last_s = int(tokens[at.MADE]), float(times_s[at.LAST])
+            sequence.target_tokens += sequence.made_tokens
         self.waiting.append(sequence)
-        count[at.N_WAITING] += 1
-        self.stable_for = 0
+        self.core.counts[at.N_WAITING] += 1
         return True
+
+    def evict_all(self, now: float) -> list[int]:
+        """See `exits.evict_all`."""
+        cut_batch(self.pack.tables, self.core, now)
+        gone = [sequence.id for sequence in [*self.running, *self.waiting]]
+        for request in gone:
+            self.columns.tokens[request, [at.STATUS, at.CACHED]] = at.PENDING, 0
+        self.running, self.waiting, self.batch = [], [], Batch()
+        self.kv.free = self.kv.blocks
+        self.core.counts[at.PHASE] = at.IDLE
+        self._wake(now)
+        self.core.clock[at.END] = self.core.clock[at.NOW]
+        self._publish()
+        return gone
+
+    def withdraw(self, request: int, now: float) -> None:
+        """See `exits.withdraw`."""
+        self.waiting = [sequence for sequence in self.waiting if sequence.id != request]
+        self._wake(now)
+        self._publish()
+
+    def hold(self, blocks: int, now: float) -> None:
+        """Keep blocks from running sequences, or give them back if negative."""
+        self.kv.take(blocks)
+        self.core.counts[at.FREE] = self.kv.free
+        self._wake(now)
+
+    def _wake(self, now: float) -> None:
+        """What is here has changed: decide anew, if idle not before `now`."""
+        clock = self.core.clock
+        if self.core.counts[at.PHASE] == at.IDLE:
+            clock[at.NOW] = max(clock[at.NOW], now)
+        self.stable_for = 0
 
     def horizon(self) -> float:
         """When the replica must be looked at again if nobody interferes."""
@@ -214,7 +247,7 @@ class Stepper:
             times_s[at.FIRST] = end_s
         else:
             count_gap(self.core, end_s - sequence.last_s)
-        sequence.last_s = end_s
+        sequence.last_s = times_s[at.LAST] = end_s
         sequence.made_tokens += 1
         tokens[at.MADE] = sequence.made_tokens
 

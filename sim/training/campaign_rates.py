@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..catalog.campaigns import Campaign
-from ..catalog.clusters import Cluster
+from ..catalog.clusters import BY_HAND_ONLY, Cluster, units_of
 from ..errors import InputError
 from .sacct import read_sacct
 
-PER_NODE = ("node", "software", "hang", "operation")  # a node has one; of the others each chip has one
 # what a component's failure does; a component that is not named crashes the job and takes its node
 KINDS = {
     "software": "software",
@@ -22,7 +21,6 @@ KINDS = {
     "silent_corruption": "silent",
     "slow": "slow",
 }
-BY_HAND_ONLY = "operation"
 
 
 class Source(NamedTuple):
@@ -73,8 +71,9 @@ def _base(campaign: Campaign, cluster: Cluster, devices: int) -> dict[str, Sourc
 
 def _source(name: str, mtbf_s: float, chips_per_node: int, devices: int) -> Source:
     kind = KINDS.get(name, "node")
-    units = -(-devices // chips_per_node) if name in PER_NODE else devices
-    return Source(name, kind, mtbf_s / units, 0 if kind in ("software", "silent") else 1)
+    return Source(
+        name, kind, mtbf_s / units_of(name, chips_per_node, devices), 0 if kind in ("software", "silent") else 1
+    )
 
 
 def domain_chips(cluster: Cluster) -> int:

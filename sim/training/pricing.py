@@ -333,13 +333,9 @@ class _Sums:
         small = stack.kernels_per_layer * np.stack([np.ones(self.n), 1.0 + self.again, np.zeros(self.n)], axis=1)
         floor = (launches + small[:, None, :]) * stack.host_launch_s
         experts = [getattr(block.ffn, "kind", "") == "moe" for block in self.model.blocks]
-        floor[:, experts] = np.maximum(
-            floor[:, experts], stack.factors.get("moe_host_layer_s", 0.0) * np.array([1 / 3, 1 / 3, 1 / 3])
-        )
+        floor[:, experts] = np.maximum(floor[:, experts], stack.factors.get("moe_host_layer_s", 0.0) / 3.0)
         device = self.units[:, : self.blocks].sum(axis=2)
-        behind = np.maximum(
-            floor[..., 1:].sum(axis=-1) - device[..., 1:].sum(axis=-1), 0.0
-        )  # of both gradients together
+        behind = np.maximum((floor - device)[..., 1:].sum(axis=-1), 0.0)  # of both gradients together
         self.units[:, : self.blocks, HOST, 0] = np.maximum(floor - device, 0.0)[..., 0]
         self.units[:, : self.blocks, HOST, 1] = behind
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim.catalog.library import default_library
 from sim.cost import Machine, machine, seconds, seconds_of
-from sim.cost.experts import QUANTILES, Loads, loads_of
+from sim.cost.experts import FLAT_RANGE, QUANTILES, SETTLED, Loads, loads_of, power_law_at
 from sim.cost.machine import MEMORY_RATE as MEMORY_RATE_COLUMN
 from sim.lowering.kernels import DTYPE_IDS, ELEMENT_BYTES, Kernels
 from sim.lowering.kinds import KIND_IDS, experts_touched
@@ -256,3 +256,17 @@ def test_slower_rates_never_make_experts_faster() -> None:
     later = packed.parameters.copy()
     later[KIND_IDS["moe"], ..., 0] *= 2.0
     assert np.all(seconds(table, packed._replace(parameters=later)) > times)
+
+
+@given(st.integers(1, 512), st.integers(0, 9), st.floats(0.01, 3.0), st.integers(1, 64), st.floats(SETTLED, 1e4))
+def test_the_busiest_rank_has_less_of_nothing_than_at_one_pair_an_expert(
+    experts: int, doublings: int, skew: float, topk: int, more: float
+) -> None:
+    ranks = 2.0**doublings
+    d = np.array([1.0, 1.0, 1.0, experts, skew, 3.0, topk, 1.0 / ranks])
+    many, one = np.empty(QUANTILES), np.empty(QUANTILES)
+    heavy, single, rows = power_law_at(more * experts * ranks, d, many)
+    least = power_law_at(experts * ranks, d, one)
+    if 0.8 * experts * ranks / topk < FLAT_RANGE:
+        assert heavy >= least[0] and rows >= least[2] and (many >= one).all()
+        assert heavy + single >= least[0] + least[1] - 2e-5

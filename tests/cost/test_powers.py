@@ -13,7 +13,7 @@ from sim.cost import seconds_of_rows
 from sim.cost.collectives import _any, _either
 from sim.cost.machine import CLOCK_HZ, MEMORY_RATE, SRAM_BYTES, SRAM_RATE, UNITS
 from sim.cost.memory import CACHE_SHARE, GRANULE, LAUNCH, MEMORY_EFFICIENCY, ROW, cached_share
-from sim.cost.powers import exp_less_one, log
+from sim.cost.powers import exp_less_one, log, power
 from sim.lowering.kernels import DTYPE_IDS
 from sim.lowering.kinds import KIND_IDS
 
@@ -30,6 +30,11 @@ def test_the_logarithm_is_that_of_the_library(x: float) -> None:
 @given(st.floats(-800.0, 700.0))
 def test_the_exponential_is_that_of_the_library(x: float) -> None:
     assert exp_less_one(x) == pytest.approx(math.expm1(x), rel=NEAR, abs=1e-300)
+
+
+@given(st.floats(1e-3, 1e6), st.floats(-3.0, 3.0))
+def test_a_power_is_that_of_the_library(x: float, y: float) -> None:
+    assert power(x, y) == pytest.approx(x**y, rel=NEAR, abs=1e-15)
 
 
 @given(st.floats(1e-7, 1e-1), st.floats(1e-7, 1e-1), st.floats(1e-7, 1e-1))

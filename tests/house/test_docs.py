@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,13 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", WITH_COMMANDS, ids=name)
 def test_the_commands_of_a_document_run_in_their_order(path, tmp_path, monkeypatch, capsys):
+    """Files that the document shows lie in the folder."""
+    text = path.read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    for command in re.findall(r"^\$ gambrel (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])  # as the command itself does
+    for file, content in re.findall(r"^`([^`]+)`\n\n```(?:yaml|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        (tmp_path / file).write_text(content, encoding="utf-8")
+    for command in re.findall(r"^\$ gambrel (.*)$", text, re.MULTILINE):
         code = run(shlex.split(command))
         written = capsys.readouterr()
         assert code in (0, 1), f"{command}: {written.err}"

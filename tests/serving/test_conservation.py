@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sim.catalog.traffic import Requests
 from sim.serving import state
-from sim.serving.fleet import Fleet, Run
+from sim.serving.fleet import Fleet, Pool, Run
 from sim.serving.metrics import metrics
 from sim.serving.run import simulate
 
@@ -32,8 +32,8 @@ LIMITS = st.fixed_dictionaries(
 def test_every_request_is_served_whole_and_every_block_comes_back(limits, number, replicas):
     requests = random_requests(number)
     pack = packed(**limits)
-    run = Run(pack, requests, Fleet(replicas), 0)
-    run.go(replicas, watch=(), leap=True)
+    run = Run([Pool(pack, replicas)], requests, Fleet(), 0)
+    run.go()
     times_s, tokens = run.columns
     assert (tokens[:, state.STATUS] == state.FINISHED).all()
     assert (tokens[:, state.MADE] == requests.output_tokens).all()

@@ -89,6 +89,16 @@ def test_a_router_that_does_not_exist_is_named():
         simulate(packed(), random_requests(0), Fleet(1, "roundrobbin"))
 
 
+class Lost:
+    def choose(self, request, replicas):
+        return 0
+
+
+def test_a_router_that_returns_no_replica_is_named():
+    with pytest.raises(InputError, match="router Lost: 0 is none of the replicas"):
+        simulate(packed(), random_requests(0), Fleet(2, f"{__name__}.Lost"))
+
+
 class Idle:
     def decide(self, now, waiting, running, kv):
         return Batch(), 1
