@@ -34,6 +34,7 @@ CROWD, SHARE = (
     -0.35,
 )  # rows of a source on one device weigh (n / CROWD)^SHARE each, so that crowds do not decide alone
 FEWEST = 10  # rows that quantiles are taken of
+LIMITED = "power limited"
 SMALL = 0.6  # weight of small models on one node, by the hundred
 STEPS, REFIT_STEPS = 10, 6
 NUDGE = 1e-3
@@ -156,7 +157,8 @@ class Steps:
             crowd[key] += bool(kept)
         small = np.array([tier == "V1" for tier in self.tiers])
         weight = np.array([(max(crowd[key], 1) / CROWD) ** SHARE for key in keys])
-        return np.where(small, SMALL * weight, weight)
+        limited = np.array([LIMITED in device for device in self.labels["device"]])  # by watts that no source prints
+        return np.where(limited, 0.0, np.where(small, SMALL * weight, weight))
 
     def left_out(self, split: str, found: TrainingFit, progress: Progress = silent) -> FloatArray:
         """Seconds of a step of each row by fits that have not seen any row of its label (source, device or model)."""

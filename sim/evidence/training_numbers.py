@@ -37,7 +37,6 @@ class Number(NamedTuple):
 
 
 _BRIDGE = ("megatron", "megatron-2026.06", "megatron-2024", "megatron-rocm")
-_TO_2604 = ("megatron", "megatron-2024", "megatron-rocm")
 _TITAN = ("torchtitan", "torchtitan-eager", "torchtitan-async-tp", "torchtitan-rowwise")
 _EAGER_FSDP = ("llm-foundry", "torch-xpu")
 _EVERY = (
@@ -73,8 +72,7 @@ NUMBERS: tuple[Number, ...] = (
     # elementwise passes over their bytes: what real software leaves unfused
     _of("passes of elementwise kernels, DeepSpeed", ("megatron-deepspeed",), "vector_passes", 1.8, 0.4),
     _of("passes of elementwise kernels, Megatron-LM 2021", ("megatron-2021",), "vector_passes", 1.8, 0.4),
-    _of("passes of elementwise kernels, Megatron with Transformer Engine", _TO_2604, "vector_passes", 1.2, 0.4),
-    _of("passes of elementwise kernels, Megatron from 26.06", ("megatron-2026.06",), "vector_passes", 1.2, 0.4),
+    _of("passes of elementwise kernels, Megatron with Transformer Engine", _BRIDGE, "vector_passes", 1.2, 0.4),
     _of("passes of elementwise kernels, eager FSDP", (*_EAGER_FSDP, "torchtitan-eager"), "vector_passes", 1.8, 0.4),
     _of(
         "passes of elementwise kernels, torch.compile",

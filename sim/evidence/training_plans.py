@@ -185,14 +185,9 @@ def dtypes_of(row: Row, gradients: str = "", format: str = "") -> Dtypes:
     return Dtypes(weights="bf16", gradients=summed, optimizer="bf16" if "stochastic rounding" in text else "fp32")
 
 
-def cluster_for(row: Row, chip: Chip, plan: Plan, network_gbit: str = "") -> Cluster:
-    """The chip's own ports, or between nodes what the source's cluster had; a node or slice smaller than the chip's usual
-    domain bounds the inner tier."""
+def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:
+    """The chip's own ports; a node or slice smaller than the chip's usual domain bounds the inner tier."""
     cluster = cluster_of(chip)
-    if network_gbit:
-        rate = float(network_gbit) * 1e9 / 8.0
-        outer = Tier.model_validate({**dict(cluster.tiers[-1]), "bandwidth_bytes_per_s": rate})
-        cluster = cluster.with_(id=f"{cluster.id}-{network_gbit}g", tiers=(*cluster.tiers[:-1], outer))
     inner = cluster.tiers[0]
     per_node = row.count("devices_per_node")
     size = inner.size or 1

@@ -21,8 +21,8 @@ class Source(NamedTuple):
     chunk_layers: layers of a chunk of the interleaved pipeline that the source runs where a row states none, "" = not interleaved;
     selective: `recompute` of a plan that the source means by selective, "" = selective; unstated: what it ran where a row states
     none, "" = as memory asks; lighter: what it turns to before full recomputation where memory asks;
-    format: of products, where the row's name for it misleads; network_gbit: Gbit/s of a device to other nodes, where its cluster
-    had other ports than the chip's usual ones; passes: `stages` = as many micro-batches as stages where a row states none."""
+    format: of products, where the row's name for it misleads; passes: `stages` = as many micro-batches as stages where a row
+    states no micro-batch."""
 
     source: str
     notes_pattern: str
@@ -37,11 +37,10 @@ class Source(NamedTuple):
     unstated: str
     lighter: str
     format: str
-    network_gbit: str
     passes: str
 
 
-UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "", "", "", "", "", "", "")
+UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "", "", "", "", "", "")
 
 
 @lru_cache(maxsize=1)
