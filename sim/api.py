@@ -95,6 +95,7 @@ class _Asked:
                 "basis": facts.calibration.basis,
                 "source": facts.calibration.source,
             },
+            **({"site": site.model_dump(mode="json")} if (site := facts.calibration.site) else {}),
             "seed": self.scenario.seed,
         }
 
@@ -382,9 +383,13 @@ def _traffic(scenario: Scenario) -> Traffic:
 
 
 def validate(kind: str, path: str | None = None, **options: Any) -> Any:
-    """Predict every row of a measured table and score the predictions; see `sim.evidence`."""
+    """Predict every row of a measured table and score the predictions; `whatif`: ratios of pairs of them; see `sim.evidence`."""
     from pathlib import Path
 
+    if kind == "whatif":
+        from .evidence.ratios import validate_ratios
+
+        return validate_ratios(None if path is None else Path(path), **options)
     from .evidence.validate import validate as predict_and_score
 
     return predict_and_score(kind, None if path is None else Path(path), **options)

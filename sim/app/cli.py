@@ -75,6 +75,7 @@ COMMANDS = {
             "kernels",
             "training my_runs.csv --rows predicted.csv",
             "serving folder --rows predicted --calibration family",
+            "whatif serving_runs.csv --rows pairs.csv",
             "training path/to/run.log --cluster dgx-h100",
         ),
     ),
@@ -109,8 +110,12 @@ COMMANDS = {
     ),
     "calibrate": Command(
         "calibrate",
-        "Fit a chip's kernels to measured times and write the calibration.",
-        ("kernels.csv --chip h100 --stack vllm", "folder --chip b200 --catalog mine"),
+        "Fit a chip's kernels to measured times, or factors of a site to serving benchmarks.",
+        (
+            "kernels.csv --chip h100 --stack vllm",
+            "folder --chip b200 --catalog mine",
+            "serving_runs.csv --chip b200 --catalog mine",
+        ),
     ),
     "search train": Command(
         "search",

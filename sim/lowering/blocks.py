@@ -265,18 +265,24 @@ def dense(p: Pass, width: float, gated: bool, *, part: str = "ffn", tp: Column |
 
 
 def moe(p: Pass, m: Moe) -> None:
-    """Router, dispatch, the experts of this rank, combine; shared experts beside them are split over tp."""
+    """Router, dispatch, the experts of this rank, combine; shared experts beside them are split over tp.
+
+    Served without attention data parallelism every rank of tp has all tokens: it takes the rows of its experts where they are,
+    and partial sums are added. Elsewhere a rank's tokens travel to their experts and back.
+    """
     c, h = p.c, p.model.hidden
     own = p.tokens * c.expert_tp / c.tp  # tokens that this rank and its expert_tp group see
-    p.rows.emit("gemm", "router", (own, float(m.experts), h, 1.0))
-    p.rows.emit("memory", "router", (own * (8.0 * m.experts + 8.0 * m.topk), 6.0 * own * m.experts, 4.0))
+    everywhere = (c.tp > 1) & (c.attention_dp == 1) & ~(c.sequence_parallel | c.training)
+    seen = np.where(everywhere, p.tokens, own)
+    p.rows.emit("gemm", "router", (seen, float(m.experts), h, 1.0))
+    p.rows.emit("memory", "router", (seen * (8.0 * m.experts + 8.0 * m.topk), 6.0 * seen * m.experts, 4.0))
     rows = own * m.topk
     size = ACTIVATION_BYTES * rows * h
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
-    split = _flag(c.ep > 1)
+    split = _flag((c.ep > 1) & ~everywhere)
     p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0, float(m.topk)), count=2.0 * split)
-    sharded = _flag(c.expert_tp > 1)
-    p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * own * h, c.expert_tp, 1.0, 1.0), count=sharded)
+    ranks = np.where(everywhere, c.tp, c.expert_tp)
+    p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * seen * h, ranks, 1.0, 1.0), count=_flag(ranks > 1))
     matrices = 3.0 if m.gated else 2.0
     dims = (
         rows,

@@ -30,4 +30,6 @@ class Limits:
     eager_launch_s: float = 0.0
     step_host_s: float = 0.0
     sequence_host_s: float = 0.0
+    prompt_host_s: float = 0.0
     request_host_s: float = 0.0
+    ahead_steps: float = 0.0

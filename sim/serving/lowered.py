@@ -13,28 +13,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog.calibrations import Stack
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..lowering.kernels import DTYPE_IDS, EMBEDDING, HEAD, SEND, Kernels
-from ..lowering.kinds import KIND_IDS, PART_IDS, PARTS, PHASE_IDS
+from ..lowering.kinds import KIND_IDS, KINDS, PART_IDS, PARTS, PHASE_IDS
 from ..lowering.passes import units
 from ..lowering.sharding import Step
-from .state import FloatArray
+from .state import FloatArray, IntArray
 
 Price = Callable[[Kernels], FloatArray]  # seconds of one run of each row
+CLASSES = (*(kind.name for kind in KINDS), "latent_decode")  # of kernels that a stack knows a factor of
 _LOOKS = [KIND_IDS[name] for name in ("attention_prefill", "attention_decode", "linear_attention")]
 
 
 class Lowered:
     """Seconds of the parts of a pass of one replica (its slowest rank; all stages of a pipeline together)."""
 
-    def __init__(
-        self, model: Model, plan: Plan, price: Price, small_kernels: float = 0.0, hidden_s: float = 0.0
-    ) -> None:
-        """hidden_s: of each launch, what is hidden behind the kernels before and after it; at most half of a kernel."""
+    def __init__(self, model: Model, plan: Plan, price: Price, stack: Stack | None = None) -> None:
+        """stack: how kernels run among their neighbours (`among_neighbours`); None: as they do alone."""
         self.model = model
         self.plan = plan
-        self.price = (lambda rows: _shortened(rows, price(rows), hidden_s)) if hidden_s else price
+        # experts beside attention data parallelism are copied and placed by their loads
+        skewed = stack is not None and plan.attention_dp == 1
+        self.skew = stack.factors.get("routing_skew", 0.0) if stack is not None and skewed else 0.0
+        small_kernels = 0.0 if stack is None else stack.kernels_per_layer * model.layers
+        self.price = price if stack is None else lambda rows: among_neighbours(rows, price(rows), stack)
         self.two_sided = any(block.side == "encoder" for block in model.blocks) and not model.encoder_only
         decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0, 50.0)
         shared = set(self._rows(decode)) & set(self._rows(prompt))
@@ -43,7 +47,7 @@ class Lowered:
             "prefill": np.array([row in shared for row in self._rows(prompt)]),
         }
         self.launches = float(decode.count.sum()) + small_kernels
-        self._small_s = small_kernels * float(self.price(_small_kernel())[0]) if small_kernels else 0.0
+        self._small_s = small_kernels * float(self.price(small_kernel())[0]) if small_kernels else 0.0
 
     def trunk_s(self, tokens: FloatArray) -> FloatArray:
         """Seconds by part [n, PARTS] of so many tokens [n] of the whole replica, spread evenly over attention-DP ranks."""
@@ -88,7 +92,7 @@ class Lowered:
     def _table(self, phase: str, sequences: Any, query_tokens: Any, kv_tokens: Any) -> Kernels:
         """n passes at once. Sequences are those of one attention-DP rank: every rank gets as many."""
         n = len(sequences) if isinstance(sequences, np.ndarray) else 1
-        step = Step(phase, sequences * self.plan.attention_dp, query_tokens, kv_tokens)
+        step = Step(phase, sequences * self.plan.attention_dp, query_tokens, kv_tokens, self.skew)
         table = units(self.model, [self.plan] * n, step)
         times = np.zeros(len(self.model.blocks) + 3)  # by site; the last ones are SEND, HEAD, EMBEDDING
         times[: len(self.model.blocks)] = [block.layers for block in self.model.blocks]
@@ -108,14 +112,27 @@ class Lowered:
         return keys
 
 
-def _shortened(rows: Kernels, seconds: FloatArray, hidden_s: float) -> FloatArray:
-    """Kernels timed alone -> kernels that follow one another without the host."""
-    launches = np.where(rows.kind == KIND_IDS["memory"], rows.dims[:, 2], 1.0)
-    out: FloatArray = np.maximum(seconds - hidden_s * launches, 0.5 * seconds)
+def among_neighbours(rows: Kernels, seconds: FloatArray, stack: Stack) -> FloatArray:
+    """Seconds of kernels timed alone -> of kernels that follow one another without the host [n]. Of each launch a part runs while
+    its neighbours start and end, at most half of a kernel; what stays is multiplied by the stack's factor of its kind."""
+    passes = np.array([stack.factors.get(f"{name}_passes", 1.0) for name in CLASSES])
+    left = np.maximum(seconds - stack.launch_hidden_s * launches(rows), 0.5 * seconds)
+    out: FloatArray = left * passes[classes(rows)]
     return out
 
 
-def _small_kernel() -> Kernels:
+def classes(rows: Kernels) -> IntArray:
+    """Index into CLASSES of each row [n]: its kind, but for decodes that look at latents, which are keys and values at once."""
+    latent = (rows.kind == KIND_IDS["attention_decode"]) & (rows.dims[:, 6] <= rows.dims[:, 4])
+    return np.where(latent, len(KINDS), rows.kind).astype(np.int64)
+
+
+def launches(rows: Kernels) -> FloatArray:
+    """Launches that each row stands for [n]."""
+    return np.where(rows.kind == KIND_IDS["memory"], rows.dims[:, 2], 1.0)
+
+
+def small_kernel() -> Kernels:
     """One launch that does next to nothing."""
     row = np.zeros((1, 8))
     row[0, 2] = 1.0

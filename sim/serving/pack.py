@@ -61,7 +61,14 @@ class Pack:
         query, query_weight = _cells(self.query_points, tokens, buckets if limits.power_of_two else ())
         return Tables(
             whole=self._whole(),
-            host_s=np.array([limits.eager_launch_s * self.costs.launches, limits.step_host_s, limits.sequence_host_s]),
+            host_s=np.array(
+                [
+                    limits.eager_launch_s * self.costs.launches,
+                    limits.step_host_s,
+                    limits.sequence_host_s,
+                    limits.prompt_host_s,
+                ]
+            ),
             cell=cell,
             weight=weight,
             trunk=np.full(len(self.token_points), np.nan),
@@ -178,6 +185,8 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
     plan = as_served(plan, model, target.chip)
     recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
     one_shot = model.encoder_only or recommender
+    site = target.calibration.site
+    host, request = (site.host, site.request) if site else (1.0, 1.0)
     limits = Limits(
         max_num_seqs=engine.max_num_seqs or 1,
         max_batched_tokens=engine.max_batched_tokens or 1,
@@ -194,10 +203,11 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
         chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
         buckets=engine.buckets,
         power_of_two=stack.buckets == "power_of_two",
-        eager_launch_s=stack.host_launch_s if stack.launch == "eager" else 0.0,
-        step_host_s=stack.step_host_s,
-        sequence_host_s=stack.sequence_host_s,
-        request_host_s=stack.request_host_s,
+        eager_launch_s=host * stack.host_launch_s if stack.launch == "eager" else 0.0,
+        step_host_s=host * stack.step_host_s,
+        sequence_host_s=host * stack.sequence_host_s,
+        prompt_host_s=host * stack.prompt_host_s,
+        request_host_s=request * stack.request_host_s,
+        ahead_steps=stack.ahead_steps,
     )
-    lowered = Lowered(model, plan, price, stack.kernels_per_layer * model.layers, stack.launch_hidden_s)
-    return Pack(lowered, limits)
+    return Pack(Lowered(model, plan, price, stack), limits)

@@ -166,6 +166,8 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S]
     total = max(device, tables.host_s[at.LAUNCH_FLOOR_S]) + tables.host_s[at.STEP_HOST_S]
     total += tables.host_s[at.SEQUENCE_HOST_S] * share(tables, decodes + chunks, passes)
+    if chunks > 0:
+        total += tables.host_s[at.PROMPT_HOST_S]
     core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device

@@ -79,7 +79,7 @@ CONTINUOUS, PREFILL_FIRST, STATIC = range(3)
 )
 SETTINGS = 12
 # float settings
-LAUNCH_FLOOR_S, STEP_HOST_S, SEQUENCE_HOST_S = range(3)
+LAUNCH_FLOOR_S, STEP_HOST_S, SEQUENCE_HOST_S, PROMPT_HOST_S = range(4)
 
 GAP_BINS = 1280  # 128 a decade from 1 us to 10,000 s: 1.8% wide
 N_PARTS = len(PARTS)

@@ -31,6 +31,7 @@ TABLES = {  # the first rows of shipped tables, of one device where it is named
     "kernels.csv": ("devices/measured/collective.csv", ("h100-sxm", "vllm"), 40),
     "folder/mine.csv": ("devices/measured/collective.csv", ("b200", "vllm"), 40),
     "folder/serving.csv": ("workloads/measured/serving.csv", None, 4),
+    "serving_runs.csv": ("workloads/measured/pairs/serving.csv", None, 8),
 }
 EXAMPLES = [f"{name} {example}" for name, command in COMMANDS.items() for example in command.examples]
 
