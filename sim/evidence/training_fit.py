@@ -19,7 +19,8 @@ from ..errors import UnknownFigure
 from ..lowering import PART_IDS, Step, columns, units
 from ..lowering.sharding import Columns
 from ..seeds import generator
-from ..training.pricing import Times, executed, steps_of, times_of
+from ..training.pricing import steps_of
+from ..training.times import Times, executed, times_of
 from .context import Context
 from .joint import FOLDS, solver
 from .predictions import Predictions, Progress, silent
