@@ -233,9 +233,8 @@ def _activations(model: Model, c: Columns, seq_len: float, layers: list[Column])
             widest = np.maximum(widest, inputs + part[2])
         dropped = np.where(full, layer - inputs, np.where(np.isin(c.recompute, CHEAP), less, 0.0))
         dropped = np.where(c.recompute == RECOMPUTE["operators"], (layer - inputs) / 2.0, dropped)
-        dropped = np.where(
-            c.recompute == RECOMPUTE["behind_attention"], part[0], dropped
-        )  # the network's, the last part
+        behind = part[0] + inputs * _product_bytes(c) / ACTIVATION_BYTES  # the network's and what its first norm gave
+        dropped = np.where(c.recompute == RECOMPUTE["behind_attention"], behind, dropped)
         kept = kept + count * (layer - share * dropped)
         moment = np.maximum(moment, np.where(count > 0, np.where(share > 0, dropped, 0.0) + widest, 0.0))
     moved = c.offload_inputs & full
