@@ -38,6 +38,8 @@ class _Asked:
         self.scenario, self.library = scenario, library
         self.group: Group = group or scenario.groups[0]
         self.model: Model = modified(library.model(self.group.model), self.group)
+        asked = self.group.engine.speculative
+        self.draft_model = library.model(asked.draft_model) if asked and asked.draft_model else None
         found = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
         self.target: Target = adjusted(found, self.group)
         self.training = training
@@ -161,7 +163,7 @@ def _memory(asked: _Asked) -> tuple[dict[str, float], float]:
     else:
         from .serving.memory import memory_parts as serving_parts
 
-        parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine)
+        parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine, asked.draft_model)
     return parts, sum(parts.values())
 
 
@@ -335,6 +337,7 @@ def _deployment(all_asked: list[_Asked]) -> Deployment:
             each.group.role,
             each.group.min_replicas,
             each.group.max_replicas,
+            each.draft_model,
         )
         for each in all_asked
     ]

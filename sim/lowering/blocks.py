@@ -60,8 +60,10 @@ class Pass:
 
 def look(c: Columns, step: Step) -> Look:
     """How attention of one rank sees a step: sequences are split over attention_dp, queries over cp (balanced, so that each
-    rank's causal pairs are 1/cp of all)."""
+    rank's causal pairs are 1/cp of all). In decode cp splits the keys instead: every rank has all queries (Helix, 2025)."""
     batch = (c.micro_batch if c.training else step.sequences) / c.attention_dp
+    if step.phase == "decode":
+        return Look(True, batch, step.query_tokens, step.kv_tokens, step.kv_tokens)
     query = step.query_tokens / c.cp
     first = (step.kv_tokens - step.query_tokens) + np.where(c.cp > 1, (step.query_tokens - query) / 2.0, 0.0)
     return Look(step.phase == "decode", batch, query, first + query, step.kv_tokens)
@@ -153,8 +155,10 @@ def softmax_attention(p: Pass, seen: Look, heads: tuple[Value, Value, float], ca
     query_heads, kv_heads, dim = heads
     if seen.decode:
         kv = np.minimum(seen.kv, limit) if limit else seen.kv
-        dims: tuple[Value, ...] = (seen.batch, kv, query_heads, kv_heads, dim, dim, 2.0 * dim)
+        rows = query_heads * seen.query  # queries of a sequence share its keys, as heads of a group do
+        dims: tuple[Value, ...] = (seen.batch, kv / p.c.cp, rows, kv_heads, dim, dim, 2.0 * dim)
         p.rows.emit("attention_decode", "attention", dims, stored=p.c.kv)
+        _combine_traffic(p, seen.batch * rows, dim)
         return
     keys = seen.kv if causal else seen.keys
     dims = (seen.batch, seen.query, keys, query_heads, kv_heads, dim, float(causal), limit)
@@ -168,8 +172,18 @@ def softmax_attention(p: Pass, seen: Look, heads: tuple[Value, Value, float], ca
 
 def _context_traffic(p: Pass, kv_values: Value) -> None:
     """Context parallelism: keys and values of the other ranks pass by once."""
-    size = ACTIVATION_BYTES * p.tokens * p.c.cp * kv_values
-    p.rows.emit("all_gather", "cp_traffic", (size, p.c.cp, p.c.stride("cp"), 1.0), count=_flag(p.c.cp > 1))
+    for seen in p.looks:
+        if not seen.decode:
+            size = ACTIVATION_BYTES * seen.batch * seen.query * p.c.cp * kv_values
+            p.rows.emit("all_gather", "cp_traffic", (size, p.c.cp, p.c.stride("cp"), 1.0), count=_flag(p.c.cp > 1))
+
+
+def _combine_traffic(p: Pass, rows: Value, dim: float) -> None:
+    """Decode under context parallelism: each rank has looked at its own keys; sums of exponentials (fp32) are gathered, outputs
+    added."""
+    many, stride = _flag(p.c.cp > 1), p.c.stride("cp")
+    p.rows.emit("all_gather", "cp_traffic", (4.0 * rows * p.c.cp, p.c.cp, stride, 1.0), count=many)
+    p.rows.emit("all_reduce", "cp_traffic", (ACTIVATION_BYTES * rows * dim, p.c.cp, stride, 1.0), count=many)
 
 
 def latent_attention(p: Pass, a: LatentAttention) -> None:
@@ -193,14 +207,15 @@ def latent_attention(p: Pass, a: LatentAttention) -> None:
             project(p, float(a.kv_rank), float(a.nope_dim), m=tokens, batch=heads)
             dims = (
                 seen.batch,
-                kv,
-                heads,
+                kv / c.cp,
+                heads * seen.query,
                 1.0,
                 float(a.kv_rank + a.rope_dim),
                 float(a.kv_rank),
                 float(a.kv_rank + a.rope_dim),
             )
             p.rows.emit("attention_decode", "attention", dims, stored=c.kv)
+            _combine_traffic(p, seen.batch * heads * seen.query, float(a.kv_rank))
             project(p, float(a.value_dim), float(a.kv_rank), m=tokens, batch=heads)
         else:
             project(p, heads * (a.nope_dim + a.value_dim), float(a.kv_rank), m=tokens)
@@ -215,12 +230,13 @@ def _indexer(p: Pass, a: LatentAttention) -> None:
     project(p, float(a.index_dim + a.index_heads), float(p.model.hidden))
     for seen in p.looks:
         if seen.decode:
-            dims = (seen.batch, seen.kv, float(a.index_heads), 1.0, float(a.index_dim), 0.0, float(a.index_dim))
+            rows = a.index_heads * seen.query
+            dims = (seen.batch, seen.kv / p.c.cp, rows, 1.0, float(a.index_dim), 0.0, float(a.index_dim))
             p.rows.emit("attention_decode", "attention", dims, stored=p.c.kv)
         else:
             reach = np.maximum(seen.kv - seen.query, 0.0) + seen.query / 2.0
             p.rows.emit("gemm", "attention", (seen.query, reach, float(a.index_dim), seen.batch * a.index_heads))
-        scores = 4.0 * seen.batch * seen.query * seen.kv
+        scores = 4.0 * seen.batch * seen.query * seen.kv / (p.c.cp if seen.decode else 1.0)
         p.rows.emit("memory", "attention", (2.0 * scores, scores, 2.0))
 
 

@@ -148,7 +148,9 @@ def _named(name: str) -> tuple[str, str]:
         return name, "fraction"
     units = {
         "preemptions": "preemptions",
+        "swaps": "preemptions",
         "iterations": "iterations",
+        "tokens_per_decode": "tokens",
         "replica_hours": "h",
         "replicas_mean": "replicas",
         "replica_starts": "replicas",

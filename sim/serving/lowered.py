@@ -30,9 +30,13 @@ _LOOKS = [KIND_IDS[name] for name in ("attention_prefill", "attention_decode", "
 class Lowered:
     """Seconds of the parts of a pass of one replica (its slowest rank; all stages of a pipeline together)."""
 
-    def __init__(self, model: Model, plan: Plan, price: Price, stack: Stack | None = None) -> None:
-        """stack: how kernels run among their neighbours (`among_neighbours`); None: as they do alone."""
+    def __init__(
+        self, model: Model, plan: Plan, price: Price, stack: Stack | None = None, query_tokens: float = 1.0
+    ) -> None:
+        """stack: how kernels run among their neighbours (`among_neighbours`); None: as they do alone. query_tokens: of each
+        sequence in a decode step."""
         self.model = model
+        self.query_tokens = query_tokens
         self.plan = plan
         # experts beside attention data parallelism are copied and placed by their loads
         skewed = stack is not None and plan.attention_dp == 1
@@ -40,7 +44,7 @@ class Lowered:
         small_kernels = 0.0 if stack is None else stack.kernels_per_layer * model.layers
         self.price = price if stack is None else lambda rows: among_neighbours(rows, price(rows), stack)
         self.two_sided = any(block.side == "encoder" for block in model.blocks) and not model.encoder_only
-        decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0, 50.0)
+        decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0 * plan.cp, 50.0)
         shared = set(self._rows(decode)) & set(self._rows(prompt))
         self._in_trunk = {
             "decode": np.array([row in shared for row in self._rows(decode)]),
@@ -50,7 +54,8 @@ class Lowered:
         self._small_s = small_kernels * float(self.price(small_kernel())[0]) if small_kernels else 0.0
 
     def trunk_s(self, tokens: FloatArray) -> FloatArray:
-        """Seconds by part [n, PARTS] of so many tokens [n] of the whole replica, spread evenly over attention-DP ranks."""
+        """Seconds by part [n, PARTS] of so many tokens [n] of the whole replica (of a context-parallel rank), spread evenly over
+        attention-DP ranks."""
         table = self._table("decode", np.ceil(tokens / self.plan.attention_dp), 1.0, 1.0)
         rows = np.repeat(self._in_trunk["decode"], len(tokens))
         out = np.zeros((len(tokens), len(PARTS)))
@@ -66,13 +71,17 @@ class Lowered:
         return self._sum(table, ~self._trunk_rows(table, "decode") & (table.site == HEAD), len(sequences))
 
     def decode_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray:
-        """Seconds [n] of the attention of one token each of so many sequences [n] that look at kv_tokens [n] each."""
-        table = self._table("decode", sequences, 1.0, kv_tokens)
+        """Seconds [n] of the attention of so many sequences [n], the first token of each of which looks at kv_tokens [n]."""
+        table = self._table("decode", sequences, self.query_tokens, kv_tokens + (self.query_tokens - 1.0))
         rows = ~self._trunk_rows(table, "decode") & (table.site != HEAD)
         if self.two_sided:  # the encoder has done its work
             sides = np.array([block.side == "encoder" for block in self.model.blocks])
             rows &= (table.site < 0) | ~sides[np.maximum(table.site, 0)]
         return self._sum(table, rows, len(sequences))
+
+    def draft_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray:
+        """Nothing is drafted."""
+        return np.zeros(len(sequences))
 
     def prefill_s(self, sequences: FloatArray, query_tokens: FloatArray, kv_tokens: FloatArray) -> FloatArray:
         """Seconds [n] of the attention of query_tokens [n] new ones of each sequence over kv_tokens [n], theirs included."""

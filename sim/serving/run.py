@@ -188,6 +188,8 @@ def _busy_s(pack: Pack, cores: Sequence[at.Core]) -> Busy:
             seconds += uses[2, used] @ pack.own_s(used)
         seconds[PARTS.index("attention")] += clocks[at.SUM_PREFILL_S if phase == 0 else at.SUM_DECODE_S]
         seconds[PARTS.index("logits")] += clocks[at.SUM_LOGITS_S + phase]
+        seconds[PARTS.index("kv_traffic")] += clocks[at.SUM_LOAD_S] if phase == 0 else 0.0
+        seconds[PARTS.index("draft")] += clocks[at.SUM_DRAFT_S] if phase == 1 else 0.0
         seconds[PARTS.index("host")] += clocks[at.SUM_HOST_S + phase]
         out.update({(part, name): float(s) for part, s in zip(PARTS, seconds, strict=True) if s > 0.0})
     return out

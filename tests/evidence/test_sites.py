@@ -59,7 +59,7 @@ def test_factors_of_a_site_are_found_again_and_hold_on_rows_left_out(written):
     (fit,) = found.fits
     assert not fit.refused
     assert fit.factors["device"] == pytest.approx(1.15, abs=0.03)
-    assert fit.factors["request"] == pytest.approx(1.6, abs=0.25)
+    assert 1.0 < fit.factors["request"] < 1.75, "held at 1 by its prior where requests wait for little else than kernels"
     assert np.nanmedian(fit.left_out[0]) < 0.3 * np.nanmedian(fit.without[0])
     json.dumps(found.to_dict(), allow_nan=False)
 
