@@ -47,10 +47,11 @@ class Plan(Record):
         "zero1", description="what data-parallel ranks shard: optimizer, + gradients, + parameters (FSDP)"
     )
     shard_degree: Count | None = Field(None, description="ranks over which is sharded (HSDP); null: all of dp * cp")
-    recompute: Literal["auto", "none", "selective", "full", "operators"] = Field(
+    recompute: Literal["auto", "none", "selective", "full", "operators", "behind_attention", "elementwise"] = Field(
         "auto",
         description="activation recomputation; auto: full, of as few layers as memory asks for; operators: PyTorch's policy, "
-        "which keeps attention and every other product",
+        "which keeps attention and every other product; behind_attention: what follows attention, whose inputs and outputs are "
+        "kept; elementwise: norms and activation functions",
     )
     recompute_layers: Share = Field(1.0, description="share of the layers that are recomputed")
     sequence_parallel: Flag = Field(True, description="norms and residuals sharded over tp")

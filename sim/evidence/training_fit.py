@@ -19,13 +19,14 @@ from ..errors import UnknownFigure
 from ..lowering import PART_IDS, Step, columns, units
 from ..lowering.sharding import Columns
 from ..seeds import generator
-from ..training.pricing import Times, executed, steps_of, times_of
+from ..training.pricing import steps_of
+from ..training.times import Times, executed, times_of
 from .context import Context
 from .joint import FOLDS, solver
 from .predictions import Predictions, Progress, silent
 from .rules import TRAINING_TARGETS, training_tiers
 from .tables import FloatArray, Table
-from .training_numbers import NUMBERS, Number
+from .training_numbers import NUMBERS, PRODUCTS, Number
 from .training_rows import Case, cases_of, measured_step_s, predict
 
 SOFT = 0.06  # a residual beyond weighs less than by its square
@@ -34,10 +35,12 @@ CROWD, SHARE = (
     -0.35,
 )  # rows of a source on one device weigh (n / CROWD)^SHARE each, so that crowds do not decide alone
 FEWEST = 10  # rows that quantiles are taken of
+LIMITED = "power limited"
 SMALL = 0.6  # weight of small models on one node, by the hundred
 STEPS, REFIT_STEPS = 10, 6
 NUDGE = 1e-3
 SPLITS = ("source", "device", "model")  # columns of a table
+NARROW = ("fp8", "int8", "fp4")
 _HOST = ("host_launch_s", "step_host_s")
 
 
@@ -155,7 +158,8 @@ class Steps:
             crowd[key] += bool(kept)
         small = np.array([tier == "V1" for tier in self.tiers])
         weight = np.array([(max(crowd[key], 1) / CROWD) ** SHARE for key in keys])
-        return np.where(small, SMALL * weight, weight)
+        limited = np.array([LIMITED in device for device in self.labels["device"]])  # by watts that no source prints
+        return np.where(limited, 0.0, np.where(small, SMALL * weight, weight))
 
     def left_out(self, split: str, found: TrainingFit, progress: Progress = silent) -> FloatArray:
         """Seconds of a step of each row by fits that have not seen any row of its label (source, device or model)."""
@@ -262,9 +266,8 @@ def of_number(number: Number, group: Measured) -> np.ndarray:
     parts = np.isin(times.part, [PART_IDS[part] for part in number.parts]) & (times.of == 0)
     fits = np.ones(len(group.formats), bool) if not number.format else group.formats == number.format
     wide = np.ones(len(times.seconds), bool) if not number.format else times.part != PART_IDS["logits"]
-    other = [n.format for n in NUMBERS if n.format and n.parts == number.parts and n.chips == number.chips]
-    if not number.format and other:  # products in a format of its own number are not this one's
-        fits = ~np.isin(group.formats, other)
+    if not number.format and number.parts == PRODUCTS:  # narrow products have numbers of their own
+        fits = ~np.isin(group.formats, NARROW)
     return np.asarray(parts & fits[times.owner] & wide)
 
 

@@ -29,7 +29,9 @@ class Number(NamedTuple):
 
     @property
     def most(self) -> float:
-        """Largest value: no product reaches more than its peak."""
+        """Largest value: no product reaches more than its peak, no more than all of the traffic of sharded weights is exposed."""
+        if self.factor == "fsdp_exposed":
+            return 1.0
         shares = [divisor == 1.0 for _, _, divisor in self.places]
         return MOST_OF_PEAK if shares and all(shares) and self.parameter == "efficiency" else math.inf
 
@@ -44,7 +46,7 @@ _EVERY = (
     *("megatron-2021", "megatron-deepspeed", "vtrain-megatron", "maxtext", "neuronx", "optimum-habana"),
 )
 _GPU = (*_BRIDGE, *_TITAN, *_EAGER_FSDP, "megatron-2021", "megatron-deepspeed", "vtrain-megatron")
-_PRODUCTS = ("projection", "ffn", "router", "logits")
+PRODUCTS = ("projection", "ffn", "router", "logits")
 
 
 def _of(name: str, stacks: tuple[str, ...], factor: str, prior: float, width: float) -> Number:
@@ -52,7 +54,7 @@ def _of(name: str, stacks: tuple[str, ...], factor: str, prior: float, width: fl
 
 
 def _product(name: str, prior: float, file: str, kind: str, chips: tuple[str, ...], format: str = "") -> Number:
-    return Number(name, prior, 0.15, places=((file, kind, 1.0),), chips=chips, parts=_PRODUCTS, format=format)
+    return Number(name, prior, 0.15, places=((file, kind, 1.0),), chips=chips, parts=PRODUCTS, format=format)
 
 
 def _attention(name: str, files: tuple[tuple[str, float], ...], prior: float, chips: tuple[str, ...]) -> Number:
@@ -150,7 +152,7 @@ NUMBERS: tuple[Number, ...] = (
     ),
     *(_product(f"products of TPU {chip[4:]}", 0.8, f"{chip}--maxtext", "gemm", (chip,)) for chip in _TPUS),
     _product("fp8 products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x",), "fp8"),
-    _attention("attention of TPU", (("tpu--maxtext", 1.0),), 0.5, _TPUS),
+    _attention("attention of TPU", (("tpu--maxtext", 1.0),), 0.7, _TPUS),
     _product("products of Trainium1", 0.5, "neuron--neuronx", "gemm", ("trainium1",)),
 )
 

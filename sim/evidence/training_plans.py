@@ -38,7 +38,7 @@ def layout_of(
         raise Skip(f"TP * PP * CP = {tp * pp * cp} does not divide {ranks} ranks")
     if batch is not None and dp > batch and row.count("DP") is None and dp % batch == 0:
         dp, cp = batch, cp * (dp // batch)  # fewer sequences than ranks: the others share the context
-    micro = row.count("micro_batch") or _micro_batch(row, chip, (pp, cp), max(1, (batch or 0) // dp), seq_len)
+    micro = row.count("micro_batch") or _micro_batch((pp, cp), max(1, (batch or 0) // dp), seq_len, chip, source)
     schedule, virtual = schedule_of(row), _chunks(row, pp, model)
     passes = micro * dp * (pp if virtual > 1 else 1)
     # without a stated batch, a pipeline that is filled
@@ -56,12 +56,12 @@ def layout_of(
         global_batch=planned,
         sharding=sharding_of(row, chip),
         shard_degree=_shard_degree(row, dp * cp),
-        recompute=_recompute(row, source.selective),
+        recompute=_recompute(row, source),
         sequence_parallel=_sequence_parallel(row, chip, year),
         flash_attention=_flash(row, year),
         trainable="lora" if lora else "all",
         lora_rank=LORA_RANK if lora else 0,
-        dtypes=dtypes_of(row, source.gradients),
+        dtypes=dtypes_of(row, source.gradients, source.format),
     )
     rest = row.text("plan_rest")
     return Layout(with_rest(plan, rest, row.place) if rest else plan, 1.0 if batch is None else batch / planned)
@@ -113,14 +113,14 @@ def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
     return [(tp, pp) for tp, pp in degrees if ways % (tp * pp) == 0]
 
 
-def _micro_batch(row: Row, chip: Chip, degrees: tuple[int, int], per_rank: int, seq_len: int) -> int:
-    """Sequences of a pass where none are stated: all of a rank's on TPUs (one program, one pass), one in a pipeline, else as
-    many as divide the rank's batch and stay within PASS_TOKENS."""
+def _micro_batch(degrees: tuple[int, int], per_rank: int, seq_len: int, chip: Chip, source: Source) -> int:
+    """Sequences of a pass where none are stated: all of a rank's on TPUs (one program, one pass), in a pipeline one or what its
+    software splits a batch into, else as many as divide the rank's batch and stay within PASS_TOKENS."""
     pp, cp = degrees
     if chip.family == "tpu":
         return per_rank
     if pp > 1:
-        return 1
+        return max(1, per_rank // pp) if source.passes == "stages" and per_rank % pp == 0 else 1
     fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and n * seq_len <= PASS_TOKENS * cp]
     return max(fitting, default=1)
 
@@ -161,23 +161,23 @@ def _flash(row: Row, year: int) -> bool:
     return year > UNFUSED_UNTIL
 
 
-def _recompute(row: Row, selective: str) -> str:
+def _recompute(row: Row, source: Source) -> str:
     """Stated recomputation; `selective` means what the source's software means by it ("": Megatron's); `minimal` keeps all
-    products, offloading one tensor recomputes the rest; unstated: as memory asks."""
+    products, offloading one tensor recomputes the rest; unstated: what the source is known to run, else as memory asks."""
     text = row.text("recompute").lower()
     if text == "selective":
-        return selective or text
+        return source.selective or text
     if text in ("none", "full", "operators"):
         return text
     if text == "minimal":
         return "selective"
-    return "full" if text.startswith("offload") else "auto"
+    return "full" if text.startswith("offload") else source.unstated or "auto"
 
 
-def dtypes_of(row: Row, gradients: str = "") -> Dtypes:
+def dtypes_of(row: Row, gradients: str = "", format: str = "") -> Dtypes:
     """Formats of a training row: `mxfp8`, `fp8(rowwise)` and the like multiply in fp8; what is unknown in bf16. Gradients of
     fp16 runs, which scale their loss, are summed in 16 bits."""
-    text = row.text("precision").lower()
+    text = format or row.text("precision").lower()
     summed: Literal["fp32", "bf16"] = "bf16" if "bf16" in (gradients, "bf16" * text.startswith("fp16")) else "fp32"
     for name, weights in (("fp4", "fp4"), ("fp8", "fp8"), ("int8", "int8"), ("fp16", "fp16"), ("fp32", "fp32")):
         if name in text and not text.startswith("bf16"):

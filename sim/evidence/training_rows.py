@@ -105,13 +105,23 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     for layout in _layouts(row, model, chip, year, source):
         check(model, layout.plan, training=True)
         target = _target(context, chip, _cluster(context, row, chip, layout.plan), source, row)
-        plan = settled(model, layout.plan, target, float(seq_len))
+        plan = _settled(model, layout.plan, target, float(seq_len), source)
         case = Case(model, target, plan, layout.scale, source, devices, seq_len)
         if held_bytes(footprint(model, [plan], target, float(seq_len)), target)[0] <= usable_bytes(target):
             fitting.append(case)
             if len(unstated_degrees(row, chip)) == 1:
                 break
     return _fastest(fitting) if fitting else case
+
+
+def _settled(model: Model, plan: Plan, target: Target, seq_len: float, source: Source) -> Plan:
+    """The plan with what it recomputes settled as memory asks: what the source's software turns to before full recomputation."""
+    found = settled(model, plan, target, seq_len)
+    if source.lighter and plan.recompute == "auto" and found.recompute == "full":
+        lighter = plan.with_(recompute=source.lighter)
+        if held_bytes(footprint(model, [lighter], target, seq_len), target)[0] <= usable_bytes(target):
+            return lighter
+    return found
 
 
 def _fastest(cases: list[Case]) -> Case:

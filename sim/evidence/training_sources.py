@@ -19,7 +19,10 @@ class Source(NamedTuple):
     `bf16` peak or that of the row's `own` format; stack: "" = the default of the chip's family;
     year: of publication, for rows that do not give it; gradients: format they are summed in, "" = fp32 unless the row is fp16;
     chunk_layers: layers of a chunk of the interleaved pipeline that the source runs where a row states none, "" = not interleaved;
-    selective: `recompute` of a plan that the source means by selective, "" = selective."""
+    selective: `recompute` of a plan that the source means by selective, "" = selective; unstated: what it ran where a row states
+    none, "" = as memory asks; lighter: what it turns to before full recomputation where memory asks;
+    format: of products, where the row's name for it misleads; passes: `stages` = as many micro-batches as stages where a row
+    states no micro-batch."""
 
     source: str
     notes_pattern: str
@@ -31,9 +34,13 @@ class Source(NamedTuple):
     gradients: str
     chunk_layers: str
     selective: str
+    unstated: str
+    lighter: str
+    format: str
+    passes: str
 
 
-UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "", "")
+UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "", "", "", "", "", "")
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from .sharding import RECOMPUTE, SCHEDULES, SHARDING, Column, Columns, columns
 from .weights import Weights, weights
 
 ACTIVATION_BYTES = 2.0
+CHEAP = [RECOMPUTE["selective"], RECOMPUTE["elementwise"]]  # what they drop costs no product
 FURTHER_INPUTS = (
     5.0  # of a multi-token-prediction module: two norms' inputs, both halves of the projection's, the last norm's
 )
@@ -107,7 +108,7 @@ def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Colum
         """Bytes per byte that is left of (dense, expert) parameters when their data-parallel ranks shard this level."""
         limit = np.where(c.sharding == SHARDING["zero3"], c.shard, np.inf)
         sharded = c.sharding >= SHARDING[level]
-        if level == "zero2":
+        if level != "zero1":
             sharded &= ~c.settles
         ways = [np.where(sharded, np.minimum(ranks, limit), 1.0) for ranks in (c.dp * c.cp, expert_ways)]
         return np.asarray(each_dense / ways[0] + each_experts / ways[1])
@@ -207,7 +208,9 @@ def _gathered(c: Columns, held: Weights, software: Software) -> Column:
     """ZeRO-3: the weights in use and those prefetched, whole, and the gradients of the former before they are scattered."""
     layers = np.max([d + e for d, e in zip(held.dense, held.experts, strict=True)], axis=0)
     each = 2.0 * c.parameter_bytes + np.where(c.frozen, 0.0, c.parameter_bytes)
-    return np.where((c.sharding == SHARDING["zero3"]) & (c.shard > 1), software.gather_unit * each * layers, 0.0)
+    return np.where(
+        (c.sharding == SHARDING["zero3"]) & ~c.settles & (c.shard > 1), software.gather_unit * each * layers, 0.0
+    )
 
 
 def _activations(model: Model, c: Columns, seq_len: float, layers: list[Column]) -> tuple[Column, Column]:
@@ -228,8 +231,10 @@ def _activations(model: Model, c: Columns, seq_len: float, layers: list[Column])
         for part in (_mixer_activations(c, block, tokens, inputs), _ffn_activations(model, c, block, tokens, inputs)):
             layer, less = layer + part[0], less + np.where(c.flash, part[1], 0.0)
             widest = np.maximum(widest, inputs + part[2])
-        dropped = np.where(full, layer - inputs, np.where(c.recompute == RECOMPUTE["selective"], less, 0.0))
+        dropped = np.where(full, layer - inputs, np.where(np.isin(c.recompute, CHEAP), less, 0.0))
         dropped = np.where(c.recompute == RECOMPUTE["operators"], (layer - inputs) / 2.0, dropped)
+        behind = part[0] + inputs * _product_bytes(c) / ACTIVATION_BYTES  # the network's and what its first norm gave
+        dropped = np.where(c.recompute == RECOMPUTE["behind_attention"], behind, dropped)
         kept = kept + count * (layer - share * dropped)
         moment = np.maximum(moment, np.where(count > 0, np.where(share > 0, dropped, 0.0) + widest, 0.0))
     moved = c.offload_inputs & full

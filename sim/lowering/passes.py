@@ -12,8 +12,9 @@ from ..catalog.plans import Plan
 from .blocks import ACTIVATION_BYTES, Pass, layer, look
 from .kernels import DTYPE_IDS, EMBEDDING, HEAD, SEND, STEP, Kernels, concatenate
 from .kinds import KIND_IDS, PART_IDS, PHASE_IDS
+from .recomputation import NARROW, in_phase, recomputed
 from .rows import Rows
-from .sharding import RECOMPUTE, SHARDING, Columns, Step, columns
+from .sharding import SHARDING, Columns, Step, columns
 from .weights import Weights, weights
 
 _K = KIND_IDS
@@ -23,10 +24,6 @@ _TURNED = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather", "atte
 # reading and writing one; scans have two gradients
 _REPEATS = {"memory": 1.5, "linear_attention": 2.0, "gather": 3.0}
 
-NARROW = [DTYPE_IDS[name] for name in ("fp8", "fp8_block", "fp4")]
-# what the policy of operators keeps: attention, sums scattered over a group, and what experts sent
-_KEPT = [_K[name] for name in ("attention_prefill", "reduce_scatter", "all_reduce")]
-_MOVED = [PART_IDS["ep_traffic"]]
 CAST_BYTES = 4.0  # 2 read, 1 written as it lies, 1 transposed
 
 
@@ -104,7 +101,7 @@ def pass_units(model: Model, c: Columns, steps: Sequence[Step]) -> Kernels:
         further, around = _further(model, c, steps)
         layers.append(further)
         forward = concatenate([forward, further, around])
-    products = concatenate([forward, *(_recompute(table, c) for table in layers), _backward(forward, c)])
+    products = concatenate([forward, *(recomputed(table, c) for table in layers), _backward(forward, c)])
     tables = [products, _casts(products), _sums(c, held), _shards(c, held)]
     return concatenate([t for t in tables if len(t)])
 
@@ -202,25 +199,6 @@ def _further(model: Model, c: Columns, steps: Sequence[Step]) -> tuple[Kernels, 
     return tables[0], tables[1]
 
 
-def _phase(table: Kernels, name: str) -> dict[str, NDArray[np.generic]]:
-    return {"phase": np.full(len(table), PHASE_IDS[name], dtype=np.int16)}
-
-
-def _recompute(layers: Kernels, c: Columns) -> Kernels:
-    """Full: the layers again; selective: what lies between queries and the output projection (Korthikanti et al., 2022);
-    operators: all but attention, scattered sums and, of products in 16 bits, every other one (the list of operators that
-    torchtitan keeps names `mm` and not the scaled products of 8 bits)."""
-    mode = c.recompute[layers.owner]
-    core = layers.part == PART_IDS["attention"]
-    kept = np.isin(layers.kind, _KEPT) | np.isin(layers.part, _MOVED)
-    again = (mode == RECOMPUTE["full"]) | ((mode == RECOMPUTE["selective"]) & core)
-    rows = np.flatnonzero(again | ((mode == RECOMPUTE["operators"]) & ~kept))
-    table = layers.take(rows)
-    wide = (mode[rows] == RECOMPUTE["operators"]) & (table.kind == _K["gemm"]) & ~np.isin(table.dtype, NARROW)
-    share = c.recompute_share[table.owner] * np.where(wide, 0.5, 1.0)
-    return table.take(np.arange(len(rows)), count=table.count * share, **_phase(table, "recompute"))
-
-
 def _backward(forward: Kernels, c: Columns) -> Kernels:
     """The backward direction, derived from the forward rows: attention's own kernel, traffic turned, two gradients a product.
 
@@ -246,8 +224,8 @@ def _backward(forward: Kernels, c: Columns) -> Kernels:
     of_weights = concatenate([d_weight, forward.take(experts)])
     return concatenate(
         [
-            inputs.take(np.arange(len(inputs)), **_phase(inputs, "backward")),
-            of_weights.take(np.arange(len(of_weights)), **_phase(of_weights, "weights")),
+            inputs.take(np.arange(len(inputs)), **in_phase(inputs, "backward")),
+            of_weights.take(np.arange(len(of_weights)), **in_phase(of_weights, "weights")),
         ]
     )
 
@@ -287,19 +265,18 @@ def _sums(c: Columns, held: Weights) -> Kernels:
 
 
 def _shards(c: Columns, held: Weights) -> Kernels:
-    """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch; in a pipeline once, since the backward
-    pass of a micro-batch follows soon. ZeRO-2 and 3: its gradients scattered, because a rank has no room for those that it does
-    not own; of ZeRO-2 in a pipeline once a step (`_once`), as PyTorch's stages leave it to the last micro-batch."""
+    """ZeRO-3: every layer's weights are gathered for each direction, each micro-batch. ZeRO-2 and 3: its gradients scattered,
+    because a rank has no room for those that it does not own. In a pipeline both happen once a step (`_once`), as PyTorch's
+    stages keep gathered weights and leave gradients to the last micro-batch."""
     tables = []
-    sharded = ((c.sharding == SHARDING["zero3"]) & (c.shard > 1)).astype(np.float64)
+    sharded = ((c.sharding == SHARDING["zero3"]) & ~c.settles & (c.shard > 1)).astype(np.float64)
     scattered = ((c.sharding >= SHARDING["zero2"]) & ~c.settles & (c.shard > 1)).astype(np.float64)
     for phase in ("forward", "backward"):
         rows = Rows(c.n, phase)
         for site, size in held.sites():
             rows.site = site
             whole = c.parameter_bytes * size
-            again = sharded * (~c.split if phase == "backward" else 1.0)
-            rows.emit("all_gather", "dp_traffic", (whole, c.shard, c.stride("cp"), 1.0), count=again)
+            rows.emit("all_gather", "dp_traffic", (whole, c.shard, c.stride("cp"), 1.0), count=sharded)
             if phase == "backward":
                 grads = c.gradient_bytes * held.trained(c, size)
                 rows.emit(
@@ -329,7 +306,11 @@ def _once(c: Columns, held: Weights) -> Kernels:
         once = split * c.settles
         rows.emit("reduce_scatter", "dp_traffic", (gradients, ranks, stride, 1.0), count=once)
         rows.emit("all_gather", "dp_traffic", (2.0 * trained, ranks, stride, 1.0), count=split)
-        share = gradients / np.minimum(ranks, c.shard)
+        among = np.minimum(ranks, c.shard)
+        kept = ((c.sharding == SHARDING["zero3"]) & c.settles & (among > 1)).astype(np.float64)
+        rows.emit("reduce_scatter", "dp_traffic", (gradients, among, stride, 1.0), count=kept * (trained > 0))
+        rows.emit("all_gather", "dp_traffic", (c.parameter_bytes * size, among, stride, 1.0), count=kept)
+        share = gradients / among
         rows.emit("all_reduce", "dp_traffic", (share, outer, stride * c.shard, 1.0), count=hybrid)
         owned = trained / np.where(c.sharding > 0, np.minimum(ranks, np.where(c.sharding == 3, c.shard, ranks)), 1.0)
         each = c.gradient_bytes + 2.0 * c.optimizer_bytes + 2.0

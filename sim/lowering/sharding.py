@@ -15,7 +15,7 @@ from .kernels import DTYPE_IDS, stored_bytes
 
 Column = NDArray[np.float64]
 Ids = NDArray[np.int16]
-RECOMPUTE = {"auto": 0, "none": 0, "selective": 1, "full": 2, "operators": 3}
+RECOMPUTE = {"auto": 0, "none": 0, "selective": 1, "full": 2, "operators": 3, "behind_attention": 4, "elementwise": 5}
 SCHEDULES = {"1f1b": 0, "gpipe": 1, "zb-h1": 2, "zb-v": 3, "v-half": 4, "v-min": 5, "dualpipe": 6}
 TWO_CHUNKS = ("zb-v", "v-half", "v-min")  # the second flows back up, so that the first stage holds both ends
 SHARDING = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
@@ -74,13 +74,14 @@ class Columns:
     @property
     def gathered(self) -> Column:
         """What ZeRO moves in every pass: nothing (0), or over `shard` ranks gradients (-shard) or weights too (shard)."""
-        both = np.where(self.sharding == SHARDING["zero3"], self.shard, 0.0)
+        both = np.where((self.sharding == SHARDING["zero3"]) & ~self.settles, self.shard, 0.0)
         return np.where((self.sharding == SHARDING["zero2"]) & ~self.settles, -self.shard, both)
 
     @property
     def settles(self) -> NDArray[np.bool_]:
-        """Are gradients summed over ranks once a step? Not where each micro-batch scatters them."""
-        return np.asarray((self.sharding < SHARDING["zero2"]) | ((self.sharding == SHARDING["zero2"]) & self.split))
+        """Are gradients summed over ranks once a step? Not where each micro-batch scatters them; stages of a pipeline leave
+        that to the last one, and keep weights that they gathered until then (torch.distributed.pipelining)."""
+        return np.asarray((self.sharding < SHARDING["zero2"]) | self.split)
 
     @property
     def split(self) -> NDArray[np.bool_]:

@@ -117,6 +117,8 @@ def _megatron_unsaid(model: Model, plan: Plan) -> list[str]:
         *([f"schedule {plan.schedule}"] if plan.schedule != "1f1b" else []),
         *(["recompute auto (it is settled by gambrel train)"] if plan.recompute == "auto" else []),
         *(["recompute operators (PyTorch's policy)"] if plan.recompute == "operators" else []),
+        *(["recompute behind_attention (MaxText's policies)"] if plan.recompute == "behind_attention" else []),
+        *(["recompute elementwise (its modules)"] if plan.recompute == "elementwise" else []),
         *(["offload activations"] if plan.offload == "activations" else []),
         *(["trainable lora"] if plan.trainable == "lora" else []),
         *([f"optimizer state in {plan.dtypes.optimizer}"] if plan.dtypes.optimizer != "fp32" else []),
@@ -189,6 +191,7 @@ def torchtitan(model: Model, plan: Plan, seq_len: int) -> str:
     unsaid += (
         [f"sharding {plan.sharding} (torchtitan shards all or nothing)"] if plan.sharding in ("zero1", "zero2") else []
     )
+    unsaid += [f"recompute {plan.recompute}"] if plan.recompute in ("behind_attention", "elementwise") else []
     unsaid += [f"schedule {plan.schedule}"] if name not in _SCHEDULES else []
     unsaid += ["offload optimizer"] if plan.offload == "optimizer" else []
     return "\n".join([*_unsaid(unsaid), *words])
@@ -200,7 +203,9 @@ def maxtext(model: Model, plan: Plan, seq_len: int) -> str:
     experts = _experts(model)
     devices = plan.tp * plan.pp * (plan.dp or 1) * plan.cp
     sharded = plan.sharding == "zero3"
-    recompute = {"full": "full", "selective": "minimal"}.get(plan.recompute, "minimal_with_context")
+    policies = {"full": "full", "selective": "minimal", "behind_attention": "custom"}
+    recompute = policies.get(plan.recompute, "minimal_with_context")
+    kept = ("context", "query_proj", "key_proj", "value_proj") if recompute == "custom" else ()
     dp = (plan.dp or 1) // (plan.ep if experts else 1)
     lines = {
         "base_emb_dim": model.hidden,
@@ -220,10 +225,12 @@ def maxtext(model: Model, plan: Plan, seq_len: int) -> str:
         "ici_pipeline_parallelism": plan.pp,
         "ici_expert_parallelism": plan.ep if experts else 1,
         "remat_policy": recompute,
+        **dict.fromkeys(kept, "device"),
         "quantization": {"fp8": "fp8", "int8": "int8"}.get(plan.dtypes.weights or "", ""),
     }
     unsaid = [f"sharding {plan.sharding}"] if plan.sharding in ("zero1", "zero2") else []
     unsaid += ["recompute operators (PyTorch's policy)"] if plan.recompute == "operators" else []
+    unsaid += ["recompute elementwise (Megatron's modules)"] if plan.recompute == "elementwise" else []
     unsaid += [f"schedule {plan.schedule}"] if plan.schedule != "1f1b" else []
     return "\n".join(
         [*_unsaid(unsaid), *(f"{key}: {value if value != '' else chr(34) * 2}" for key, value in lines.items())]

@@ -50,7 +50,9 @@ class Space(NamedTuple):
         values: dict[str, Any] = {name: int(getattr(c, name)[index]) for name in counts}
         for name, ids in named.items():
             values[name] = next(key for key, value in ids.items() if value == getattr(c, name)[index])
-        values["recompute"] = ("none", "selective", "full", "operators")[int(c.recompute[index])]
+        values["recompute"] = ("none", "selective", "full", "operators", "behind_attention", "elementwise")[
+            int(c.recompute[index])
+        ]
         values["sequence_parallel"] = bool(c.sequence_parallel[index])
         inputs = "activations" if c.offload_inputs[index] else "none"
         values["offload"] = "optimizer" if c.offload[index] else inputs

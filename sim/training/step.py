@@ -13,8 +13,9 @@ from ..engine.pipeline_blocks import block_schedule
 from ..engine.pipeline_tables import one_f_one_b_schedule
 from ..lowering import columns, units
 from ..lowering.sharding import Step
-from .pricing import _Sums, executed, times_of
+from .pricing import _Sums
 from .stages import Stages
+from .times import executed, times_of
 
 
 def stage_times(model: Model, plan: Plan, target: Target, seq_len: float) -> Stages:

@@ -114,6 +114,17 @@ def test_a_row_without_a_layout_tries_tensor_parallelism_within_a_node_and_then_
     assert unstated_degrees(row(num_devices=32, TP=2), context.chip("Gaudi2")) == [(1, 1)]
 
 
+def test_what_a_row_leaves_out_is_what_its_source_is_known_to_run(context):
+    chip, of = context.chip("H100-SXM-80GB"), model(context)
+    piped = row(**{**GPT, "TP": 1, "PP": 4, "DP": 2, "global_batch": 64, "num_devices": 8})
+    found = [
+        layout_of(piped, of, chip, 2024, source=source_of(name, "")).plan for name in ("torchtitan", "mt-nlg-530b")
+    ]
+    assert [plan.micro_batch for plan in found] == [8, 1]  # as many micro-batches as stages, or of one sequence
+    assert source_of("tpu-recipes-ironwood", "iw-llama3-70b-64").unstated == "behind_attention"
+    assert training_dtypes(row(precision="fp8"), "", "int8").weights == "int8"
+
+
 def test_selective_means_what_the_software_of_the_source_means_by_it(context):
     stated = row(**{**GPT, "recompute": "selective", "micro_batch": 1, "TP": 1, "PP": 1})
     chip, of = context.chip("H100-SXM-80GB"), model(context)

@@ -71,15 +71,26 @@ def test_full_recomputation_repeats_the_layers_and_nothing_else():
     assert products(table, "recompute") == pytest.approx(products(table, "forward") - logits)
 
 
-def test_recomputation_by_operators_repeats_half_of_the_products_and_no_attention():
+def test_recomputation_by_operators_repeats_half_of_the_products_but_the_last_and_no_attention():
     model = gpt(4, 1024, 8)
-    layer = 4 * 2 * 2048 * 12 * 1024**2  # forward products of four layers
+    layer = 4 * 2 * 2048 * 12 * 1024**2  # forward products of four layers, of which the last ones are a third
     step = Step("train", 1, 2048, 2048)
-    assert products(kernels(model, Plan(recompute="operators"), step), "recompute") == pytest.approx(layer / 2)
+    assert products(kernels(model, Plan(recompute="operators"), step), "recompute") == pytest.approx(layer / 3)
     narrow = kernels(model, Plan(recompute="operators", dtypes=Dtypes(weights="fp8")), step)
-    assert products(narrow, "recompute") == pytest.approx(
-        layer
-    )  # the scaled products of 8 bits are not among those kept
+    # the scaled products of 8 bits are not among those kept
+    assert products(narrow, "recompute") == pytest.approx(layer * 2 / 3)
+
+
+def test_recomputation_behind_attention_repeats_the_output_projection_and_what_the_network_needs():
+    layer = 4 * 2 * 2048 * 12 * 1024**2
+    table = kernels(gpt(4, 1024, 8), Plan(recompute="behind_attention"), Step("train", 1, 2048, 2048))
+    assert products(table, "recompute") == pytest.approx(layer * 5 / 12)
+
+
+def test_recomputation_of_elementwise_kernels_repeats_no_product():
+    table = kernels(gpt(4, 1024, 8), Plan(recompute="elementwise"), Step("train", 1, 2048, 2048))
+    assert products(table, "recompute") == 0.0
+    assert (table.phase == PHASE_IDS["recompute"]).any()
 
 
 @given(

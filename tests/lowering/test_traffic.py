@@ -81,3 +81,9 @@ def test_a_token_is_sent_to_each_of_its_experts_and_back():
 def test_context_parallel_ranks_see_all_keys_and_values_of_a_layer():
     table = kernels(MODEL, Plan(cp=4), STEP_OF_ONE)
     assert traffic(table, "all_gather", "forward") == 8 * 2048 * 2 * 1024 * 2
+
+
+def test_fully_sharded_weights_of_a_pipeline_are_gathered_and_their_gradients_scattered_once_a_step():
+    table = kernels(MODEL, Plan(dp=8, pp=2, global_batch=64, sharding="zero3"), STEP_OF_ONE)
+    for kind in ("all_gather", "reduce_scatter"):
+        assert traffic(table, kind) == traffic(table, kind, site=STEP) > 0

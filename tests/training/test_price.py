@@ -7,6 +7,7 @@ from sim.catalog.library import default_library
 from sim.catalog.plans import Plan
 from sim.catalog.targets import target
 from sim.engine import run
+from sim.lowering import PART_IDS
 from sim.training import price, step_schedule
 from tests.lowering.test_flops import gpt
 
@@ -56,6 +57,14 @@ def test_a_step_waits_for_the_slowest_node_by_the_logarithm_of_how_many_there_ar
             price(LLAMA, [Plan(dp=dp, global_batch=64) for dp in (8, 64)], H100._replace(stack=stack), 4096).step_s
         )
     assert steps[1] / steps[0] == pytest.approx([1.0, 1.0 + 0.02 * np.log(8)])
+
+
+def test_a_compiler_leaves_out_the_last_product_of_a_layer_that_is_recomputed():
+    compiled = H100._replace(stack=H100.stack.with_(factors={**H100.stack.factors, "recomputed_outputs": 0.0}))
+    plan = Plan(dp=8, micro_batch=2, global_batch=16, recompute="full")
+    ffn = [price(LLAMA, [plan], target, 4096).parts[0, PART_IDS["ffn"]].sum() for target in (H100, compiled)]
+    # gate, up and down: four passes over each, or three over the last
+    assert ffn[1] / ffn[0] == pytest.approx(11 / 12, abs=0.02)
 
 
 def test_the_parts_of_a_step_sum_to_it():
