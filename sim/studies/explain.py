@@ -19,8 +19,9 @@ from ..lowering.kinds import KINDS, PHASES
 from ..lowering.sharding import Columns
 from ..lowering.sharding import Step as Pass
 from ..training.memory import memory_parts
-from ..training.pricing import CLASSES, Priced, executed, factors_of, price, straggling, times_of
+from ..training.pricing import Priced, price, straggling
 from ..training.stages import DIRECTIONS
+from ..training.times import CLASSES, executed, factors_of, times_of
 from .priced import Question, question, settled_all
 from .provenance import resolved_plan
 from .terms import Term, candidates, constant, given, product, quotient, scaled, total, value_of
