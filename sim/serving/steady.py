@@ -17,9 +17,9 @@ from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..lowering.kernels import Kernels
-from ..serving.lowered import Lowered
-from ..serving.settings import as_served, kv_blocks, resolved
-from .tables import FloatArray
+from .lowered import Lowered
+from .settings import as_served, kv_blocks, resolved
+from .state import FloatArray
 
 Price = Callable[[Kernels, cost.Machine], FloatArray]  # seconds of each row on a machine
 
@@ -119,6 +119,26 @@ class Replica:
         middle = batch.input_tokens + batch.output_tokens / 2.0
         step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
         return step + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+
+    def steps_s(self, sequences: FloatArray, batch: Batch, prompts: bool = True) -> FloatArray:
+        """`steady` for so many sequences at once [n]; without `prompts`, of a replica that only decodes."""
+        middle = batch.input_tokens + batch.output_tokens / 2.0
+        rate = sequences / batch.output_tokens if prompts else np.zeros(len(sequences))
+        ways = np.minimum(float(self.plan.pp), sequences)
+        held = self._padded(np.ceil(sequences / ways))
+        share = np.ceil(held / self.plan.attention_dp)
+        device = self.lowered.trunk_s(held + rate * batch.input_tokens / ways).sum(axis=1)
+        device += self.lowered.logits_s(held) + self.lowered.decode_s(
+            share, np.full(len(held), float(self.pad(middle)))
+        )
+        stack = self.target.stack
+        floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
+        step: FloatArray = np.maximum(device, floor) + stack.step_host_s + stack.sequence_host_s * share
+        alone = self.prompt_attention_s(batch.input_tokens) if prompts else 0.0
+        return step + rate / self.plan.attention_dp * alone
+
+    def _padded(self, sizes: FloatArray) -> FloatArray:
+        return np.array([float(self.pad(size)) for size in sizes])
 
 
 def _columns(*values: float) -> tuple[FloatArray, ...]:
