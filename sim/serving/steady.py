@@ -120,25 +120,24 @@ class Replica:
         step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
         return step + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
 
-    def steps_s(self, sequences: FloatArray, batch: Batch, prompts: bool = True) -> FloatArray:
-        """`steady` for so many sequences at once [n]; without `prompts`, of a replica that only decodes."""
+    def steps_s(self, sequences: FloatArray, batch: Batch) -> FloatArray:
+        """`steady` for so many sequences at once [n]."""
+        prompts = sequences / batch.output_tokens
         middle = batch.input_tokens + batch.output_tokens / 2.0
-        rate = sequences / batch.output_tokens if prompts else np.zeros(len(sequences))
+        alone = self.prompt_attention_s(batch.input_tokens)
+        return self.passes_s(sequences, middle, prompts * batch.input_tokens) + prompts / self.plan.attention_dp * alone
+
+    def passes_s(self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray) -> FloatArray:
+        """`decode_s` for so many sequences and prompt tokens at once [n] each."""
         ways = np.minimum(float(self.plan.pp), sequences)
-        held = self._padded(np.ceil(sequences / ways))
+        held = np.array([float(self.pad(size)) for size in np.ceil(sequences / ways)])
         share = np.ceil(held / self.plan.attention_dp)
-        device = self.lowered.trunk_s(held + rate * batch.input_tokens / ways).sum(axis=1)
-        device += self.lowered.logits_s(held) + self.lowered.decode_s(
-            share, np.full(len(held), float(self.pad(middle)))
-        )
+        device = self.lowered.trunk_s(held + prompt_tokens / ways).sum(axis=1) + self.lowered.logits_s(held)
+        device += self.lowered.decode_s(share, np.full(len(held), float(self.pad(kv_tokens))))
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
         step: FloatArray = np.maximum(device, floor) + stack.step_host_s + stack.sequence_host_s * share
-        alone = self.prompt_attention_s(batch.input_tokens) if prompts else 0.0
-        return step + rate / self.plan.attention_dp * alone
-
-    def _padded(self, sizes: FloatArray) -> FloatArray:
-        return np.array([float(self.pad(size)) for size in sizes])
+        return step
 
 
 def _columns(*values: float) -> tuple[FloatArray, ...]:
