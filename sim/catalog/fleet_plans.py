@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ..errors import InputError, did_you_mean
 from .files import Document, read_yaml
+from .plans import Engine, Plan
 from .records import Count, CountOrZero, Identifier, NotNegative, Positive, Record, Share, Text, parse
 from .scenarios import Slo, Traffic
 
@@ -41,10 +42,15 @@ class Offer(Record):
     id: Identifier
     cluster: Text
     chips: Count = Field(description="of one replica")
-    requests_per_s: Positive = Field(
-        description="that one replica serves within the limits; `gambrel search serve` says it"
+    plan: Plan = Plan()
+    engine: Engine = Engine()
+    stack: Text | None = None
+    requests_per_s: Positive | None = Field(
+        None, description="that one replica serves within the limits; null: found by simulating it"
     )
-    ttft_s: NotNegative = Field(0.0, description="that a request sees there, without the network")
+    ttft_s: NotNegative | None = Field(
+        None, description="that a request sees there without the network; null: simulated"
+    )
     provisioned_w: Positive = Field(description="of one replica")
     idle_w: NotNegative = Field(description="of one replica")
     busy_w: Positive = Field(description="of one replica at full load")

@@ -1,70 +1,17 @@
-"""Which replicas to own, rent or leave to another provider, where and when, at least cost: an integer program, solved to a gap of
-zero (`scipy.optimize.milp`, HiGHS)."""
+"""Which replicas to own, rent or leave to another provider, where and when, at least cost; what binds; what would relax it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
-from ..catalog.fleet_plans import HOURS_PER_QUARTER, FleetPlan, Offer, Region
+from ..catalog.fleet_plans import FleetPlan
 from ..errors import Infeasible
-
-FloatArray = NDArray[np.float64]
-Terms = dict[int, float]
-LIGHT_IN_GLASS_M_PER_S = (
-    299_792_458.0 / 1.468
-)  # refractive index of single-mode fibre at 1550 nm (Corning SMF-28 data sheet)
-PERIODS = ("peak", "off_peak")
-TIME_LIMIT_S = 300.0
-WEIGHT_OF_SLACK = 1.0  # every relaxation is counted as a share of what it relaxes
-
-
-@dataclass
-class Program:
-    """Columns and rows of an integer program. Rows carry the name of the limit that they belong to."""
-
-    cost: list[float] = field(default_factory=list)
-    whole: list[int] = field(default_factory=list)
-    upper: list[float] = field(default_factory=list)
-    rows: list[tuple[Terms, float, float]] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
-
-    def column(self, cost: float = 0.0, whole: bool = False, upper: float = np.inf) -> int:
-        """A variable from 0 to `upper`."""
-        self.cost.append(cost)
-        self.whole.append(int(whole))
-        self.upper.append(upper)
-        return len(self.cost) - 1
-
-    def row(self, terms: Terms, low: float, high: float, limit: str) -> None:
-        """low <= terms <= high."""
-        self.rows.append((terms, low, high))
-        self.limits.append(limit)
-
-    def solve(self) -> FloatArray | None:
-        """The proven optimum; None if there is none. Raises Infeasible if the time limit passes before it is proven."""
-        data, at, starts = [], [], [0]
-        for terms, _, _ in self.rows:
-            at += list(terms)
-            data += list(terms.values())
-            starts.append(len(at))
-        matrix = csr_array((data, at, starts), shape=(len(self.rows), len(self.cost)))
-        bounds = LinearConstraint(matrix, [row[1] for row in self.rows], [row[2] for row in self.rows])
-        options = {"mip_rel_gap": 0.0, "time_limit": TIME_LIMIT_S}
-        found = milp(
-            self.cost, integrality=self.whole, bounds=Bounds(0.0, self.upper), constraints=bounds, options=options
-        )
-        if found.status == 1:
-            raise Infeasible(
-                f"capacity: no proven optimum within {TIME_LIMIT_S:.0f} s. Use fewer offers, regions or quarters."
-            )
-        return None if found.x is None else np.asarray(found.x, dtype=np.float64)
+from .fleet_program import FleetProgram
+from .program import FloatArray
 
 
 class Holding(NamedTuple):
@@ -76,7 +23,7 @@ class Holding(NamedTuple):
     owned: int
     ordered: int
     rented_peak: int
-    rented_off_peak: int
+    rented_off_peak: float
     peak_requests_per_s: float
 
 
@@ -94,7 +41,7 @@ class Bill(NamedTuple):
 @dataclass(frozen=True)
 class Planned:
     """The cheapest fleet. api: requests a second at peak that go to another provider, by quarter and region; jobs: (job, offer,
-    region); tight: limits that cost something, with how much their whole removal would save [USD]."""
+    region); tight: limits that cost something, with what the continuous relaxation of the plan would save without them [USD]."""
 
     plan: FleetPlan
     holdings: tuple[Holding, ...]
@@ -104,254 +51,10 @@ class Planned:
     tight: dict[str, float]
 
 
-class _Builder:
-    """The program of a fleet plan. relaxed: limits that may be exceeded, each at a cost in shares of what it limits; then
-    nothing else costs."""
-
-    def __init__(self, plan: FleetPlan, relaxed: Sequence[str] = (), without: Sequence[str] = ()) -> None:
-        self.plan, self.relaxed, self.without = plan, set(relaxed), set(without)
-        self.program = Program()
-        self.slacks: dict[str, list[tuple[int, float]]] = {}
-        self.parts: dict[str, Terms] = {"rent": {}, "buy": {}, "electricity": {}, "api": {}}
-        self.carbon: list[Terms] = [{} for _ in range(plan.quarters)]
-        self.constant = 0.0  # electricity of what is owned already
-        self.kg = [0.0] * plan.quarters
-        peak = plan.peak_hours_per_day / 24.0
-        self.hours = (HOURS_PER_QUARTER * peak, HOURS_PER_QUARTER * (1.0 - peak))
-        self.buy: dict[tuple[str, str, int], int] = {}
-        self.rent: dict[tuple[str, str, int, int], int] = {}
-        self.load: dict[tuple[str, str, int, int], int] = {}
-        self.api: dict[tuple[str, int, int], int] = {}
-        self.job: dict[tuple[str, str, str], int] = {}
-        self._jobs()
-        for quarter in range(plan.quarters):
-            for region in plan.regions:
-                for offer in plan.offers:
-                    if not offer.regions or region.id in offer.regions:
-                        self._offer(offer, region, quarter)
-            for period in range(2):
-                if self.hours[period] > 0.0:
-                    self._demand(quarter, period)
-        self._stock()
-        self._ceilings()
-        self._objective()
-
-    def _discount(self, quarter: int) -> float:
-        return float((1.0 + self.plan.discount_per_year) ** (-quarter / 4.0))
-
-    def _periods(self) -> list[int]:
-        return [period for period in range(2) if self.hours[period] > 0.0]
-
-    def _jobs(self) -> None:
-        for job in self.plan.jobs:
-            choices = {}
-            for offer in self.plan.offers:
-                for region in self.plan.regions:
-                    stands = not offer.regions or region.id in offer.regions
-                    if offer.id in job.devices and stands and (not job.regions or region.id in job.regions):
-                        choices[(job.id, offer.id, region.id)] = self.program.column(whole=True, upper=1.0)
-            self.job |= choices
-            self.program.row(dict.fromkeys(choices.values(), 1.0), 1.0, 1.0, f"job {job.id}")
-
-    def _offer(self, offer: Offer, region: Region, quarter: int) -> None:
-        """What is held of an offer in a region and quarter, and what that can serve."""
-        here, program, plan = (offer.id, region.id, quarter), self.program, self.plan
-        if offer.own_usd_per_device is not None and quarter + offer.delivery_quarters < plan.quarters:
-            self.buy[here] = program.column(whole=True)
-            kept = min(plan.quarters - quarter - offer.delivery_quarters, offer.life_quarters or 1)
-            written_off = offer.own_usd_per_device * offer.chips * kept / (offer.life_quarters or 1)
-            self.parts["buy"][self.buy[here]] = written_off * self._discount(quarter)
-            if offer.minimum_chips:
-                self._minimum(offer, self.buy[here])
-        owned = self.owned(offer, region.id, quarter)
-        there = float(offer.owned_replicas.get(region.id, 0))
-        used = program.column(whole=True, upper=1.0) if plan.spare_replicas else None
-        for period in self._periods():
-            held = dict(owned)
-            if offer.rent_usd_per_device_hour is not None:
-                most = offer.rentable_chips.get(region.id)
-                rent = program.column(whole=True, upper=np.inf if most is None else most[quarter] // offer.chips)
-                self.rent[(*here, period)] = rent
-                price = offer.rent_usd_per_device_hour * offer.chips * self.hours[period]
-                self.parts["rent"][rent] = price * self._discount(quarter)
-                held[rent] = 1.0
-            load = self.load[(*here, period)] = program.column()
-            rate = offer.requests_per_s
-            terms = {load: 1.0, **{column: -rate * n for column, n in held.items()}}
-            for (name, own, place), column in self.job.items():
-                job = next(each for each in plan.jobs if each.id == name)
-                if (own, place) == here[:2] and job.first_quarter <= quarter < job.first_quarter + job.quarters:
-                    terms[column] = rate * -(-job.devices[own] // offer.chips)
-            if used is not None:
-                terms[used] = rate * plan.spare_replicas
-                program.row({load: 1.0, used: -self._most(quarter)}, -np.inf, 0.0, "spares")
-            program.row(terms, -np.inf, rate * there, "capacity")
-            self._energy((offer, region), (quarter, period), held, load)
-
-    def _minimum(self, offer: Offer, buy: int) -> None:
-        """An order is none, or at least the minimum."""
-        least = float(-(-offer.minimum_chips // offer.chips))
-        ordered = self.program.column(whole=True, upper=1.0)
-        self._limit({buy: 1.0, ordered: -least}, ("minimum purchase", 0.0), at_least=True, size=least)
-        self.program.row({buy: 1.0, ordered: -self._largest(offer)}, -np.inf, 0.0, "order")
-
-    def _largest(self, offer: Offer) -> float:
-        """Replicas that nobody would exceed: all demand of the worst quarter on this offer, spares, jobs and the minimum."""
-        worst = max(self._most(quarter) for quarter in range(self.plan.quarters))
-        jobs = sum(-(-job.devices.get(offer.id, 0) // offer.chips) for job in self.plan.jobs)
-        return (
-            worst / offer.requests_per_s
-            + self.plan.spare_replicas
-            + jobs
-            + 1.0
-            + -(-offer.minimum_chips // offer.chips)
-        )
-
-    def _most(self, quarter: int) -> float:
-        return sum(demand(self.plan, region, quarter, 0) for region in self.plan.regions)
-
-    def owned(self, offer: Offer, region: str, quarter: int) -> Terms:
-        """Delivered orders (what was owned before is a constant)."""
-        last = quarter - offer.delivery_quarters
-        return {self.buy[key]: 1.0 for q in range(last + 1) if (key := (offer.id, region, q)) in self.buy}
-
-    def _energy(self, where: tuple[Offer, Region], when: tuple[int, int], held: Terms, load: int) -> None:
-        """Energy and its carbon: idle power of all that is held, and what load adds. The power of rented chips is in their price."""
-        (offer, region), (quarter, period) = where, when
-        kwh = self.hours[period] / 1000.0 * region.pue
-        discount = self._discount(quarter)
-        own = self.owned(offer, region.id, quarter)
-        there = offer.owned_replicas.get(region.id, 0)
-        for column, n in held.items():
-            self.carbon[quarter][column] = (
-                self.carbon[quarter].get(column, 0.0) + n * kwh * offer.idle_w * region.kg_co2_per_kwh
-            )
-        for column, n in own.items():
-            paid = self.parts["electricity"]
-            paid[column] = paid.get(column, 0.0) + n * kwh * offer.idle_w * region.usd_per_kwh * discount
-        extra = kwh * max(offer.busy_w - offer.idle_w, 0.0) / offer.requests_per_s
-        self.carbon[quarter][load] = extra * region.kg_co2_per_kwh
-        if offer.own_usd_per_device is not None or there:
-            self.parts["electricity"][load] = extra * region.usd_per_kwh * discount
-        self.constant += there * kwh * offer.idle_w * region.usd_per_kwh * discount
-        self.kg[quarter] += there * kwh * offer.idle_w * region.kg_co2_per_kwh
-
-    def _demand(self, quarter: int, period: int) -> None:
-        """Each region's demand goes to a region near enough, or to another provider."""
-        plan, program = self.plan, self.program
-        arriving: dict[str, Terms] = {region.id: {} for region in plan.regions}
-        for region in plan.regions:
-            wanted = demand(plan, region, quarter, period)
-            leaving: Terms = {}
-            for other in reachable(plan, region):
-                flow = program.column()
-                leaving[flow] = arriving[other][flow] = 1.0
-            if plan.api_usd_per_request is not None:
-                bought = self.api[(region.id, quarter, period)] = program.column()
-                seconds = self.hours[period] * 3600.0
-                self.parts["api"][bought] = plan.api_usd_per_request * seconds * self._discount(quarter)
-                leaving[bought] = 1.0
-            self._limit(leaving, ("demand", wanted), at_least=True, size=wanted)
-        for region in plan.regions:
-            served = {
-                self.load[key]: 1.0
-                for offer in plan.offers
-                if (key := (offer.id, region.id, quarter, period)) in self.load
-            }
-            program.row({**served, **dict.fromkeys(arriving[region.id], -1.0)}, 0.0, 0.0, "balance")
-
-    def _stock(self) -> None:
-        for offer in self.plan.offers:
-            for region, most in offer.stock_chips.items():
-                for quarter in range(self.plan.quarters):
-                    keys = [(offer.id, region, q) for q in range(quarter + 1)]
-                    terms = {self.buy[key]: float(offer.chips) for key in keys if key in self.buy}
-                    if terms:
-                        self._limit(terms, (f"stock of {offer.id} in {region}", float(most[quarter])))
-
-    def _ceilings(self) -> None:
-        plan = self.plan
-        for quarter in range(plan.quarters):
-            for region in plan.regions:
-                if region.site_w is None:
-                    continue
-                terms: Terms = {}
-                there = 0.0
-                for offer in plan.offers:
-                    watts = offer.provisioned_w * region.pue
-                    terms |= {column: n * watts for column, n in self.owned(offer, region.id, quarter).items()}
-                    there += offer.owned_replicas.get(region.id, 0) * watts
-                self._limit(terms, (f"power of {region.id}", region.site_w), less=there)
-            if plan.carbon_kg_per_quarter is not None:
-                self._limit(self.carbon[quarter], ("carbon", plan.carbon_kg_per_quarter), less=self.kg[quarter])
-        if plan.budget_usd is not None:
-            self._limit(self._spent(), ("budget", plan.budget_usd), less=self.constant)
-
-    def _spent(self) -> Terms:
-        out: Terms = {}
-        for terms in self.parts.values():
-            for column, usd in terms.items():
-                out[column] = out.get(column, 0.0) + usd
-        return out
-
-    def _limit(
-        self,
-        terms: Terms,
-        named: tuple[str, float],
-        at_least: bool = False,
-        less: float = 0.0,
-        size: float | None = None,
-    ) -> None:
-        """terms <= value - less (or >=); a slack where the limit may be exceeded; left out where it is lifted."""
-        limit, value = named
-        if limit in self.without:
-            return
-        if limit in self.relaxed:
-            slack = self.program.column()
-            terms = {**terms, slack: 1.0 if at_least else -1.0}
-            self.slacks.setdefault(limit, []).append((slack, max(abs(value if size is None else size), 1e-9)))
-        right = value - less
-        self.program.row(terms, right if at_least else -np.inf, np.inf if at_least else right, limit)
-
-    def _objective(self) -> None:
-        if self.relaxed:
-            for slacks in self.slacks.values():
-                for column, size in slacks:
-                    self.program.cost[column] = WEIGHT_OF_SLACK / size
-            return
-        for column, usd in self._spent().items():
-            self.program.cost[column] = usd
-
-
-def demand(plan: FleetPlan, region: Region, quarter: int, period: int) -> float:
-    """Requests a second of a region: the path that is planned for, and the share of it off peak."""
-    path = getattr(region, f"{plan.path}_requests_per_s")
-    value = path[quarter] if path else 0.0
-    return float(value * (1.0 if period == 0 else plan.off_peak_share))
-
-
-def reachable(plan: FleetPlan, region: Region) -> list[str]:
-    """Regions that may serve a region's demand: itself, and those whose round trip leaves the SLO's TTFT room.
-
-    Raises Infeasible for a round trip that is shorter than light takes."""
-    out = [region.id]
-    fastest = min(offer.ttft_s for offer in plan.offers)
-    for other, seconds in region.round_trip_s.items():
-        light_s = 2.0 * region.distance_m.get(other, 0.0) / LIGHT_IN_GLASS_M_PER_S
-        if seconds < light_s:
-            raise Infeasible(
-                f"capacity: {region.id} -> {other} in {seconds * 1e3:.3g} ms: light in glass takes {light_s * 1e3:.3g} ms there and "
-                f"back. Correct round_trip or distance."
-            )
-        if plan.slo.ttft_s is None or fastest + seconds <= plan.slo.ttft_s:
-            out.append(other)
-    return out
-
-
 def _check_light(plan: FleetPlan) -> None:
     """A limit that no replica can keep, however near."""
-    fastest = min(plan.offers, key=lambda offer: offer.ttft_s)
-    if plan.slo.ttft_s is not None and fastest.ttft_s > plan.slo.ttft_s:
+    fastest = min(plan.offers, key=lambda offer: offer.ttft_s or 0.0)
+    if plan.slo.ttft_s is not None and fastest.ttft_s is not None and fastest.ttft_s > plan.slo.ttft_s:
         raise Infeasible(
             f"capacity: slo.ttft = {plan.slo.ttft_s * 1e3:.3g} ms, but the fastest offer, {fastest.id}, takes "
             f"{fastest.ttft_s * 1e3:.3g} ms without any network. Allow at least that."
@@ -361,7 +64,7 @@ def _check_light(plan: FleetPlan) -> None:
 def plan_fleet(plan: FleetPlan) -> Planned:
     """The cheapest fleet that keeps every limit, proven. Raises Infeasible with the limits that bind and the least relaxation."""
     _check_light(plan)
-    built = _Builder(plan)
+    built = FleetProgram(plan)
     found = built.program.solve()
     if found is None:
         raise Infeasible("capacity: no fleet keeps every limit. " + " ".join(relaxations(plan)))
@@ -378,33 +81,33 @@ def plan_fleet(plan: FleetPlan) -> Planned:
         for (region, quarter, period), column in built.api.items()
         if period == 0 and found[column] > 1e-9
     }
-    return Planned(plan, _holdings(built, found), api, jobs, bill, _tight(plan, bill))
+    return Planned(plan, _holdings(built, found), api, jobs, bill, _tight(plan))
 
 
-def _holdings(built: _Builder, found: FloatArray) -> tuple[Holding, ...]:
-    def count(table: dict[tuple[str, str, int, int], int], key: tuple[str, str, int], period: int) -> int:
-        return round(found[table[(*key, period)]]) if (*key, period) in table else 0
+def _holdings(built: FleetProgram, found: FloatArray) -> tuple[Holding, ...]:
+    def count(table: dict[tuple[str, str, int, int], int], key: tuple[str, str, int], period: int) -> float:
+        return float(found[table[(*key, period)]]) if (*key, period) in table else 0.0
 
     out = []
     for quarter in range(built.plan.quarters):
         for region in built.plan.regions:
             for offer in built.plan.offers:
                 key = (offer.id, region.id, quarter)
-                if (*key, built._periods()[0]) not in built.load:
+                if (*key, built.periods()[0]) not in built.load:
                     continue
                 bought = sum(found[column] for column in built.owned(offer, region.id, quarter))
                 owned = offer.owned_replicas.get(region.id, 0) + round(bought)
                 ordered = round(found[built.buy[key]]) if key in built.buy else 0
                 rented = [count(built.rent, key, period) for period in range(2)]
-                if owned or ordered or any(rented):
+                if owned or ordered or max(rented) > 1e-6:
                     load = float(found[built.load[(*key, 0)]])
-                    out.append(Holding(quarter, region.id, offer.id, owned, ordered, *rented, load))
+                    out.append(Holding(quarter, region.id, offer.id, owned, ordered, round(rented[0]), rented[1], load))
     return tuple(out)
 
 
 def limits(plan: FleetPlan) -> list[str]:
     """Names of the limits that could be relaxed, in the order of the rows."""
-    named = dict.fromkeys(_Builder(plan).program.limits)
+    named = dict.fromkeys(FleetProgram(plan).program.limits)
     return [
         name for name in named if name not in ("capacity", "balance", "spares", "order") and not name.startswith("job ")
     ]
@@ -436,8 +139,8 @@ def _said(name: str, amounts: dict[str, float]) -> str:
 
 def _least(plan: FleetPlan, names: Sequence[str]) -> dict[str, float] | None:
     """The largest share by which each of these limits is exceeded when the sum of shares is least; None: not enough."""
-    built = _Builder(plan, relaxed=names)
-    found = built.program.solve()
+    built = FleetProgram(plan, relaxed=names)
+    found = built.program.solve(gap=0.01)
     if found is None:
         return None
     shares = {
@@ -446,17 +149,18 @@ def _least(plan: FleetPlan, names: Sequence[str]) -> dict[str, float] | None:
     return {name: share for name, share in shares.items() if share > 1e-7}
 
 
-def _tight(plan: FleetPlan, bill: Bill) -> dict[str, float]:
-    """What each ceiling costs: the whole plan's dollars less those without it."""
-    out = {}
+def _tight(plan: FleetPlan) -> dict[str, float]:
+    """What each limit costs: dollars that the continuous relaxation of the plan saves without it."""
+
+    def relaxed(without: Sequence[str]) -> float | None:
+        built = FleetProgram(plan, without=without)
+        found = built.program.solve(whole=False)
+        return None if found is None else float(np.dot(built.program.cost, found)) + built.constant
+
+    base = relaxed(())
+    saved = {}
     for name in limits(plan):
-        if name == "demand":
-            continue
-        built = _Builder(plan, without=[name])
-        found = built.program.solve()
-        if found is None:
-            continue
-        without = float(np.dot(built.program.cost, found)) + built.constant
-        if bill.total_usd - without > 1e-6 * max(bill.total_usd, 1.0):
-            out[name] = bill.total_usd - without
-    return dict(sorted(out.items(), key=lambda item: -item[1]))
+        without = None if name == "demand" else relaxed([name])
+        if base is not None and without is not None and base - without > 1e-6 * max(base, 1.0):
+            saved[name] = base - without
+    return dict(sorted(saved.items(), key=lambda item: -item[1]))
