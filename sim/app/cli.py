@@ -129,6 +129,15 @@ COMMANDS = {
             "--model llama-3.1-8b --clusters h100 --concurrency 32 --input-tokens 512 --output-tokens 128 --emit vllm",
         ),
     ),
+    "capacity": Command(
+        "capacity",
+        "Of fleet size (devices, power, money), demand and latency, solve for the one that is free; plan fleets over quarters.",
+        (
+            "--model llama-3.1-8b --cluster h100 --rate 30 --input-tokens 1000 --output-tokens 200 --ttft 1s --tpot 50ms",
+            "--model llama-3.1-8b --cluster h100 --devices 2 --input-tokens 1000 --output-tokens 200 --ttft 1s --tpot 50ms",
+            "three-regions",
+        ),
+    ),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 GROUPS = {

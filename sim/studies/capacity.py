@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..catalog.fleet_plans import FleetPlan, Offer
 from ..catalog.library import Library
@@ -15,7 +15,7 @@ from ..errors import Infeasible, InputError, UnknownFigure
 from ..result import Result
 from ..units import text
 from .fleet_plan import Planned
-from .fleet_program import rate_of
+from .fleet_program import rate_of, reachable
 
 Evaluate = Callable[[Scenario], Result]
 LIMITS = ("ttft", "tpot", "latency")
@@ -263,11 +263,19 @@ def _size(free: str, count: int, replica: Replica) -> tuple[float, str]:
 
 
 def scenario_of(plan: FleetPlan, offer: Offer, rate: float, replicas: int = 1) -> Scenario:
-    """Replicas of an offer under so many of the plan's requests a second."""
-    group = Group(
-        role="serve", model=plan.model, cluster=offer.cluster, plan=offer.plan, engine=offer.engine, stack=offer.stack, replicas=replicas
-    )  # fmt: skip
-    return Scenario(groups=(group,), demand=plan.traffic.with_(rate_requests_per_s=rate), slo=plan.slo)
+    """Replicas of an offer under so many of the plan's requests a second; the network's share of the TTFT is taken off."""
+    shared: dict[str, Any] = {"plan": offer.plan, "engine": offer.engine, "stack": offer.stack, "replicas": replicas}
+    group = Group(role="serve", model=plan.model, cluster=offer.cluster, **shared)
+    slo = plan.slo if plan.slo.ttft_s is None else plan.slo.with_(ttft_s=plan.slo.ttft_s - farthest_s(plan))
+    return Scenario(groups=(group,), demand=plan.traffic.with_(rate_requests_per_s=rate), slo=slo)
+
+
+def farthest_s(plan: FleetPlan) -> float:
+    """The longest round trip to a region that may serve another one [s]: no replica may use that part of the TTFT's limit."""
+    trips = [
+        region.round_trip_s[other] for region in plan.regions for other in reachable(plan, region) if other != region.id
+    ]
+    return max(trips, default=0.0)
 
 
 def sized(plan: FleetPlan, evaluate: Evaluate) -> FleetPlan:

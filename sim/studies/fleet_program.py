@@ -265,6 +265,6 @@ def reachable(plan: FleetPlan, region: Region) -> list[str]:
                 f"capacity: {region.id} -> {other} in {seconds * 1e3:.3g} ms: light in glass takes {light_s * 1e3:.3g} ms there and "
                 f"back. Correct round_trip or distance."
             )
-        if plan.slo.ttft_s is None or fastest + seconds <= plan.slo.ttft_s:
+        if plan.slo.ttft_s is None or fastest + seconds < plan.slo.ttft_s:
             out.append(other)
     return out
