@@ -108,8 +108,9 @@ def demand_of(scenario: Scenario, scale: float) -> Traffic:
 def free_of(given: Given, demanded: bool) -> str:
     """The one quantity that is not given. Raises InputError unless exactly one of size, demand and latency is free."""
     size = any(value is not None for value in (given.devices, given.power_w, given.budget_usd_per_h))
+    shaped = demanded and given.free != "demand"  # a trace then says what is asked, not how much
     limited = any(getattr(given.scenario.slo, f"{name}_s") is not None for name in LIMITS)
-    open_ones = [name for name, known in (("devices", size), ("demand", demanded), ("latency", limited)) if not known]
+    open_ones = [name for name, known in (("devices", size), ("demand", shaped), ("latency", limited)) if not known]
     if len(open_ones) != 1:
         what = "nothing is free" if not open_ones else f"{' and '.join(open_ones)} are free"
         raise InputError(

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
+from scipy import optimize, sparse
 
 from ..errors import Infeasible
 
@@ -51,14 +50,14 @@ class Program:
             at += list(terms)
             data += list(terms.values())
             starts.append(len(at))
-        matrix = csr_array((data, at, starts), shape=(len(self.rows), len(self.cost)))
-        bounds = LinearConstraint(matrix, [row[1] for row in self.rows], [row[2] for row in self.rows])
+        matrix = sparse.csr_array((data, at, starts), shape=(len(self.rows), len(self.cost)))
+        bounds = optimize.LinearConstraint(matrix, [row[1] for row in self.rows], [row[2] for row in self.rows])
         options = {"mip_rel_gap": gap, "time_limit": TIME_LIMIT_S}
         with _silence():
-            found = milp(
+            found = optimize.milp(
                 self.cost,
                 integrality=self.whole if whole else None,
-                bounds=Bounds(0.0, self.upper),
+                bounds=optimize.Bounds(0.0, self.upper),
                 constraints=bounds,
                 options=options,
             )

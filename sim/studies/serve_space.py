@@ -225,8 +225,10 @@ def _point(
     each = max(1, math.ceil(replica.chips))
     chips = each * sum(replicas)
     one = each if not setting.apart else chips  # chips that give per_s
+    latency = ttft_s + tpot_s * (load.output_tokens - 1)
+    if load.rate is None:  # no more than what the clients of a closed loop ask for while they wait (Little's law)
+        per_s = min(per_s, sequences * (replicas[1] or 1) / latency)
     rate = per_s * load.output_tokens / one
     if load.rate is not None:  # what the load leaves of it, whole replicas counted
         rate = min(rate, load.rate * load.output_tokens / chips)
-    latency = ttft_s + tpot_s * (load.output_tokens - 1)
     return Point(setting, sequences, ttft_s, tpot_s, latency, rate, replicas, chips, False)

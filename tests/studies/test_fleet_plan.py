@@ -113,7 +113,7 @@ def test_what_binds_is_named_with_the_least_that_must_give():
     own = offer("a", 2.5, own_usd_per_device=1.0, life_quarters=4)
     asked = fleet([region(p90=(10.0,), site_w=3000.0)], [own])
     assert limits(asked) == ["demand", "power of here"]
-    with pytest.raises(Infeasible, match="power of here would have to give 33.3%"):
+    with pytest.raises(Infeasible, match=r"power of here would have to give 33\.3%"):
         plan_fleet(asked)
     assert relaxations(asked)[0] == "demand would have to give 25.0% of itself."
     with pytest.raises(Infeasible, match="carbon"):
