@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, sparse
 
-from ..errors import Infeasible
+from ..errors import Infeasible, InputError
 
 FloatArray = NDArray[np.float64]
 Terms = dict[int, float]
@@ -45,6 +46,7 @@ class Program:
         """The optimum, proven to a relative gap; None if there is none. whole False: of the continuous relaxation.
 
         Raises Infeasible if the time limit passes before it is proven."""
+        optimize, sparse = _scipy()
         data, at, starts = [], [], [0]
         for terms, _, _ in self.rows:
             at += list(terms)
@@ -66,6 +68,16 @@ class Program:
                 f"capacity: no proven optimum within {TIME_LIMIT_S:.0f} s. Use fewer offers, regions or quarters."
             )
         return None if found.x is None else np.asarray(found.x, dtype=np.float64)
+
+
+def _scipy() -> tuple[Any, Any]:
+    """scipy.optimize and scipy.sparse. Raises InputError if SciPy is not installed."""
+    try:
+        return import_module("scipy.optimize"), import_module("scipy.sparse")
+    except ModuleNotFoundError:
+        raise InputError(
+            "capacity: a fleet plan needs SciPy. Install the extra: pip install 'gambrel[capacity]'."
+        ) from None
 
 
 @contextmanager

@@ -85,7 +85,8 @@ def test_arithmetic_is_near_the_simulation_in_a_closed_loop():
     best = found.best
     assert best.point.sequences == 32
     assert best.point.tpot_s == pytest.approx(best.value("tpot_p50"), rel=0.1)
-    assert best.point.tokens_per_s_per_chip == pytest.approx(best.tokens_per_s_per_chip, rel=0.1)
+    # the simulated run also fills at its start and drains at its end: a twentieth of its twenty rounds each
+    assert best.point.tokens_per_s_per_chip == pytest.approx(best.tokens_per_s_per_chip, rel=0.15)
 
 
 def test_the_winner_keeps_the_limits_and_costs_least(found):
