@@ -126,11 +126,15 @@ def _records() -> dict[str, type[Record]]:
     from ..catalog.calibrations import Calibration, Stack
     from ..catalog.chips import Chip, Family
     from ..catalog.clusters import Cluster
+    from ..catalog.fleet_plans import FleetPlan
     from ..catalog.models import Model
     from ..catalog.plans import Engine, Plan
     from ..catalog.scenarios import Scenario
 
-    kinds: tuple[type[Record], ...] = (Chip, Family, Cluster, Stack, Calibration, Model, Plan, Engine, Scenario)
+    kinds: tuple[type[Record], ...] = (
+        *(Chip, Family, Cluster, Stack, Calibration, Model, Plan, Engine, Scenario),
+        FleetPlan,
+    )
     return {kind.__name__.lower(): kind for kind in kinds}
 
 

@@ -349,6 +349,9 @@ def binds(found: Found) -> str:
     parts = [f"{name.upper()} takes {share:.0%} of its limit" for name, share in shares]
     if best.point.kv_full:
         parts.append(f"the KV cache is full at {best.point.sequences} sequences a replica")
+    group = best.scenario.groups[0]
+    if group.replicas == 1:
+        parts.append("one replica is the least there can be: more traffic costs nothing until a limit is reached")
     if not parts:
         parts.append(f"no limit is set; {best.point.sequences} sequences a replica serve the load")
     return "; ".join(parts)
