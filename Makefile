@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy parameters headline power training-fit
+.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit claims
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -42,8 +42,14 @@ power: $(STAMP)  ## what devices draw, refitted to the power table DATA=file
 training-fit: $(STAMP)  ## the numbers of training in devices/, refitted to the tables of training runs in DATA=folder
 	@$(BIN)/python docs/fit_training.py $(DATA)
 
+serving-fit: $(STAMP)  ## the numbers of serving in devices/, refitted to closed-loop runs in DATA=file
+	@$(BIN)/python docs/fit_serving.py $(DATA)
+
 headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 	@$(BIN)/python docs/accuracy_page.py --headline
 
 parameters: $(STAMP)  ## docs/parameters.md from the declared parameters and the families' calibrations
 	@$(BIN)/python docs/parameters_page.py
+
+claims: $(STAMP)  ## docs/claims.md and its images: every public claim derived again
+	@$(BIN)/python docs/claims_page.py

@@ -38,6 +38,8 @@ class _Asked:
         self.scenario, self.library = scenario, library
         self.group: Group = group or scenario.groups[0]
         self.model: Model = modified(library.model(self.group.model), self.group)
+        asked = self.group.engine.speculative
+        self.draft_model = library.model(asked.draft_model) if asked and asked.draft_model else None
         found = target(library, self.group.cluster, self.group.stack, "train" if training else "serve")
         self.target: Target = adjusted(found, self.group)
         self.training = training
@@ -95,6 +97,7 @@ class _Asked:
                 "basis": facts.calibration.basis,
                 "source": facts.calibration.source,
             },
+            **({"site": site.model_dump(mode="json")} if (site := facts.calibration.site) else {}),
             "seed": self.scenario.seed,
         }
 
@@ -160,7 +163,7 @@ def _memory(asked: _Asked) -> tuple[dict[str, float], float]:
     else:
         from .serving.memory import memory_parts as serving_parts
 
-        parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine)
+        parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine, asked.draft_model)
     return parts, sum(parts.values())
 
 
@@ -226,7 +229,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
     parts, needed = _memory(asked)
     memory_verdict, fits = _memory_verdict(asked, parts)
     figures = {**answered.figures, **asked.memory_figures(needed), **asked.size_figures(), **asked.clock_figures()}
-    figures.update(_bill_figures(asked, answered.seconds, answered.chip_w, answered.basis))
+    figures.update(_bill_figures(asked, answered, figures["step_time"]))
     return Result(
         schema="gambrel.train/1",
         verdict=answered.verdict if fits else memory_verdict,
@@ -243,10 +246,11 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
     )
 
 
-def _bill_figures(asked: _Asked, seconds: float, chip_w: float, basis: str) -> dict[str, Figure]:
-    from .economics import Usage, bill_figures
+def _bill_figures(asked: _Asked, use: Any, moved: Figure | None) -> dict[str, Figure]:
+    """The bill of seconds of chips; `moved`: the time whose interval it shares, None where it has none."""
+    from .economics import Usage, bill_figures, spread_of
 
-    usage = Usage(asked.devices, asked.paid, seconds, chip_w, basis)
+    usage = Usage(asked.devices, asked.paid, use.seconds, use.chip_w, use.basis, spread_of(moved))
     return bill_figures(asked.library, asked.target, usage, asked.scenario.economy)
 
 
@@ -334,6 +338,7 @@ def _deployment(all_asked: list[_Asked]) -> Deployment:
             each.group.role,
             each.group.min_replicas,
             each.group.max_replicas,
+            each.draft_model,
         )
         for each in all_asked
     ]
@@ -362,10 +367,10 @@ def _serving_bill(all_asked: list[_Asked], answered: Any) -> dict[str, Figure]:
     """The bill of the whole run, and what a million output tokens and one of them cost."""
     from .economics import together
 
-    bills = [
-        _bill_figures(asked, use.seconds, use.chip_w, use.basis)
-        for asked, use in zip(all_asked, answered.uses, strict=True)
-    ]
+    demand = all_asked[0].scenario.demand
+    closed = isinstance(demand, Traffic) and demand.concurrency is not None
+    moved = answered.figures.get("duration") if closed else None
+    bills = [_bill_figures(asked, use, moved) for asked, use in zip(all_asked, answered.uses, strict=True)]
     out = together(bills, [use.seconds / (answered.seconds or 1.0) for use in answered.uses])
     millions = answered.output_tokens / 1e6
     out["usd_per_million_tokens"] = out["cost"].scaled(1.0 / millions, "usd") if millions else out["cost"]
@@ -382,9 +387,13 @@ def _traffic(scenario: Scenario) -> Traffic:
 
 
 def validate(kind: str, path: str | None = None, **options: Any) -> Any:
-    """Predict every row of a measured table and score the predictions; see `sim.evidence`."""
+    """Predict every row of a measured table and score the predictions; `whatif`: ratios of pairs of them; see `sim.evidence`."""
     from pathlib import Path
 
+    if kind == "whatif":
+        from .evidence.ratios import validate_ratios
+
+        return validate_ratios(None if path is None else Path(path), **options)
     from .evidence.validate import validate as predict_and_score
 
     return predict_and_score(kind, None if path is None else Path(path), **options)

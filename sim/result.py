@@ -49,14 +49,18 @@ def weakest(parts: list[tuple[float, str]], threshold: float = 0.05) -> str:
 
 
 def total(figures: list[Figure]) -> Figure:
-    """The sum of figures of one unit; unknown as soon as one of them is."""
+    """The sum of figures of one unit, their errors going the same way; unknown as soon as one of them is."""
     missing = next((figure for figure in figures if figure.value is None), None)
     if missing is not None or len(figures) == 1:
         return missing or figures[0]
     values = [figure.value or 0.0 for figure in figures]
     basis = weakest([(value, figure.basis) for value, figure in zip(values, figures, strict=True)])
     notes = dict.fromkeys(figure.note for figure in figures if figure.note)
-    return Figure(math.fsum(values), figures[0].unit, basis=basis, note="; ".join(notes))
+    low = high = None
+    if any(figure.low is not None for figure in figures):
+        low = math.fsum(value if f.low is None else f.low for value, f in zip(values, figures, strict=True))
+        high = math.fsum(value if f.high is None else f.high for value, f in zip(values, figures, strict=True))
+    return Figure(math.fsum(values), figures[0].unit, low, high, basis, "; ".join(notes))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .calibrate_site import site
 from .command import command
 from .output import Call, Progress, emit
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 Measured = Annotated[
     list[Path],
-    typer.Argument(metavar="MEASURED...", help="CSV files of measured kernels, folders of them, output of nccl-tests."),
+    typer.Argument(
+        metavar="MEASURED...",
+        help="CSV files of measured kernels, folders of them, output of nccl-tests; or serving benchmarks.",
+    ),
 ]
 ChipId = Annotated[
     str | None, typer.Option("--chip", metavar="ID", help="The chip that was measured: only its own values.")
@@ -61,21 +65,26 @@ def calibrate(
     data: Data = None,
     fresh: Fresh = False,
 ) -> None:
-    """Fit a chip's kernels."""
+    """Fit a chip's kernels, or, from serving benchmarks, four factors of a site."""
     from ..evidence.calibrate import Asked
     from ..evidence.calibrate import calibrate as fit
     from ..evidence.fit_files import Made
+    from ..evidence.site_files import is_serving
 
     names = [path.name for path in measured]
     given = {"--chip": chip, "--family": family, "--stack": stack, "--kind": kind, "--into": into}
     typed = [part for flag, value in given.items() if value for part in (flag, value)]
     line = shlex.join(["gambrel", "calibrate", *names, *typed, *(["--fresh"] if fresh else [])])
+    made = Made(data or ", ".join(names), date.today().isoformat(), line)
+    if not family and any(is_serving(path, call.library()) for path in measured):
+        site(call, measured, chip, stack, made)
+        return
     asked = Asked(family, chip, stack, tuple(kind.split(",")) if kind else (), into, call.catalog, fresh)
     with Progress() as progress:
         found = fit(
             measured,
             asked,
-            Made(data or ", ".join(names), date.today().isoformat(), line),
+            made,
             progress=lambda done, total: progress(done / max(total, 1), "groups of kernels"),
         )
     emit(call, {"schema": "gambrel.calibrate/2", **found.to_dict()}, screen(found))

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from .checks_whatif import WHATIF, whatif
 from .command import command
 from .output import Call, Progress, emit
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..evidence.context import Context
     from ..evidence.score import Line
     from ..evidence.validate import Report, TableReport
     from ..evidence.verdicts import Verdict
@@ -52,7 +54,9 @@ Split = Annotated[
 @command()
 def validate(
     call: Call,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, ...")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, whatif, ...")
+    ],
     path: Measured = None,
     rows: Annotated[
         Path | None, typer.Option("--rows", metavar="OUT", help="Write each row with its prediction there.")
@@ -68,8 +72,29 @@ def validate(
     ] = False,
 ) -> None:
     """Predict measured rows and score the predictions."""
-    from ..evidence.context import Context
     from ..evidence.validate import validate as predict_and_score
+
+    context = _context(call, calibration, cluster, leave_out)
+    if kind == WHATIF:
+        whatif(call, path, rows, context, (leave_out, brief, by))
+        return
+    unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
+    with Progress() as progress:
+        report = predict_and_score(
+            kind,
+            path,
+            rows=rows,
+            context=context,
+            leave_out=leave_out,
+            progress=lambda done, total: progress(done / max(total, 1), unit),
+        )
+    shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
+    emit(call, report.to_dict(), screen(report, () if by else shown))
+
+
+def _context(call: Call, calibration: str, cluster: str | None, leave_out: str | None) -> Context:
+    """The catalogue at the level asked for. Raises InputError for an unknown level, and for one beside --leave-out."""
+    from ..evidence.context import Context
 
     if calibration not in LEVELS:
         raise InputError(f"--calibration = {calibration!r}: use one of {', '.join(LEVELS)}.")
@@ -78,18 +103,7 @@ def validate(
             "--leave-out refits the calibrations: leave --calibration out. The report shows both beside it."
         )
     library = call.library()
-    unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
-    with Progress() as progress:
-        report = predict_and_score(
-            kind,
-            path,
-            rows=rows,
-            context=Context(library, calibration, cluster=library.cluster(cluster) if cluster else None),  # type: ignore[arg-type]
-            leave_out=leave_out,
-            progress=lambda done, total: progress(done / max(total, 1), unit),
-        )
-    shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
-    emit(call, report.to_dict(), screen(report, () if by else shown))
+    return Context(library, calibration, cluster=library.cluster(cluster) if cluster else None)  # type: ignore[arg-type]
 
 
 def screen(report: Report, groupings: tuple[str, ...]) -> RenderableType:
@@ -137,6 +151,8 @@ def notes(table: TableReport) -> list[str]:
         )
     if table.kind == "collectives":
         lines.append(LAUNCHED)
+    lines += table.assumed
+    lines += [f"{each.name}: {each.value:.3f} (of {each.groups:,})" for each in table.contrasts]
     for group in table.behind:
         lines.append(f"behind: {group.group}, median {group.median:.1%} of {group.n:,} rows, over {group.limit:.1%}")
     return lines

@@ -75,6 +75,7 @@ COMMANDS = {
             "kernels",
             "training my_runs.csv --rows predicted.csv",
             "serving folder --rows predicted --calibration family",
+            "whatif serving_runs.csv --rows pairs.csv",
             "training path/to/run.log --cluster dgx-h100",
         ),
     ),
@@ -98,6 +99,24 @@ COMMANDS = {
             "--output-tokens 100 --until memory.bandwidth",
         ),
     ),
+    "claims": Command(
+        "claims",
+        "Public claims about models and their cost, derived again: verdict, arithmetic, uncertainty.",
+        ("", "gpt-3-cost", "path/to/claim.yaml --json"),
+    ),
+    "lifetime": Command(
+        "lifetime",
+        "Size and training tokens for the least cost of training plus serving, at equal loss.",
+        (
+            "chinchilla-70b --tokens 1.4e12 --served 1e13",
+            "llama-3.1-70b --tokens 15e12 --served 1e14 --train scenario.yaml --serve serving.yaml",
+        ),
+    ),
+    "own": Command(
+        "own",
+        "Own or rent a chip: dollars for an hour of use, net present value, break-even.",
+        ("h100-sxm terms.yaml --usd-per-kwh 0.08", "b200 terms.yaml --usd-per-kwh 0.08 --rent 4.5 --pue 1.2"),
+    ),
     "export traffic": Command(
         "export",
         "Write traffic as a trace that load generators replay, or as a generator fitted to it.",
@@ -109,8 +128,12 @@ COMMANDS = {
     ),
     "calibrate": Command(
         "calibrate",
-        "Fit a chip's kernels to measured times and write the calibration.",
-        ("kernels.csv --chip h100 --stack vllm", "folder --chip b200 --catalog mine"),
+        "Fit a chip's kernels to measured times, or factors of a site to serving benchmarks.",
+        (
+            "kernels.csv --chip h100 --stack vllm",
+            "folder --chip b200 --catalog mine",
+            "serving_runs.csv --chip b200 --catalog mine",
+        ),
     ),
     "search train": Command(
         "search",

@@ -18,7 +18,7 @@ from ..catalog.campaigns import Campaign
 from ..catalog.chips import DTYPES
 from ..catalog.files import Document
 from ..catalog.operations import Operations
-from ..catalog.plans import Dtypes, Engine, Plan
+from ..catalog.plans import Dtypes, Engine, Plan, Speculative
 from ..catalog.records import Record, parse
 from ..catalog.scenarios import Economy, Group, Scenario, Slo, TokenBudget, Traffic, read_scenario
 from ..errors import InputError
@@ -36,7 +36,9 @@ _NEITHER = {
     "role",
     "dtypes",
     "kind",
+    "owned",
     "chip_changes",
+    "speculative",
     "cluster_changes",
     "model_changes",
 }  # records, and what the verb itself decides
@@ -125,6 +127,7 @@ def options(verb: Verb) -> tuple[Option, ...]:
     _add(found, Dtypes, (*_GROUP, "plan", "dtypes"), f"Number formats ({' '.join(DTYPES)})", hidden)
     if serving:
         _add(found, Engine, (*_GROUP, "engine"), "Engine", _NEITHER)
+        _add(found, Speculative, (*_GROUP, "engine", "speculative"), "Engine", _NEITHER)
     if verb == "serve":
         _add(found, Scenario, (), "Engine", set(Scenario.model_fields) - {"router"})
         _add(found, Operations, ("operations",), "Running the fleet", ())
@@ -142,6 +145,8 @@ def _add(found: dict[str, Option], record: type[Record], path: KeyPath, panel: s
         split = split_unit(field)
         stem, unit = (split[0], split[1]) if split and split[1] != "fraction" else (field, "")
         name = stem.replace("_", "-")
+        if path[-1:] == ("speculative",):
+            name = f"speculative-{name}"
         if name in found:  # dtypes.optimizer beside plan.optimizer
             name = f"{name}-{path[-1]}".removesuffix("s")
         kinds = _kinds(info.annotation)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from .plans import Engine
 from .records import Count, Identifier, NotNegative, Number, Positive, Record, Text
+from .sites import SiteFactors
 
 
 class Stack(Record):
@@ -24,6 +25,14 @@ class Stack(Record):
     )
     step_host_s: NotNegative = Field(description="host and framework time of one iteration or step that nothing hides")
     sequence_host_s: NotNegative = Field(0.0, description="host time for each sequence of an iteration")
+    prompt_host_s: NotNegative = Field(
+        0.0, description="host time of an iteration that computes prompts, beside that of every one: no graph holds it"
+    )
+    ahead_steps: NotNegative = Field(
+        0.0,
+        description="iterations that a first token waits beside its own: batches formed ahead, requests received and tokens "
+        "sent every few of them",
+    )
     request_host_s: NotNegative = Field(
         0.0, description="time of a request before and after the engine (server, tokeniser, stream), beside the device"
     )
@@ -41,11 +50,14 @@ class Stack(Record):
         None, description="stack whose kernel calibrations stand in where this has none"
     )
     factors: dict[str, Number] = Field(
-        default_factory=dict, description="exposed shares of overlapped traffic and the like"
+        default_factory=dict,
+        description="exposed shares of overlapped traffic and the like; serving: <kernel kind>_passes, its time among its "
+        "neighbours over that alone, and routing_skew, exponent of the power law of expert loads",
     )
     residuals: dict[str, Number] = Field(
         default_factory=dict,
-        description="p10 and p90 of log(measured / predicted) of training steps that no fit had seen; moe_p10, moe_p90 of mixtures",
+        description="p10 and p90 of log(measured / predicted) that no fit had seen: p10, p90 of training steps, moe_p10, moe_p90 of "
+        "mixtures; tpot_p10, tpot_p90, ttft_p10, ttft_p90 of serving runs",
     )
     engine: Engine = Engine()
     buckets: Literal["none", "power_of_two"] = "none"
@@ -91,3 +103,6 @@ class Calibration(Record):
     fits: dict[str, Fit] = Field(default_factory=dict)
     bases: dict[str, Basis] = Field(default_factory=dict)
     source: Text
+    site: SiteFactors | None = Field(
+        None, description="no key of a file: the factors of devices/sites, where there are any"
+    )

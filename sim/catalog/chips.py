@@ -79,6 +79,13 @@ class Power(Record):
     source: Text
 
 
+class Embodied(Record):
+    """What making one chip emitted, cradle to gate, as its vendor published it."""
+
+    kg_co2: Positive
+    source: Text
+
+
 class Chip(Record):
     """One accelerator as its datasheet gives it."""
 
@@ -99,6 +106,7 @@ class Chip(Record):
     scale_out: Port | None = None
     host: Port | None = None
     power: Power
+    embodied: Embodied | None = None
     list_price_usd: Positive | None = None
     sources: tuple[Text, ...] = Field(min_length=1)
     notes: tuple[Text, ...] = ()

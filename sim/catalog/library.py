@@ -16,6 +16,7 @@ from .clusters import Cluster, HostMachine, Pool, Tier
 from .files import read_text
 from .models import Model
 from .records import Record, read
+from .sites import Site
 
 R = TypeVar("R", bound=Record)
 FOLDERS = {
@@ -24,9 +25,11 @@ FOLDERS = {
     "family": "devices/families",
     "stack": "devices/stacks",
     "calibration": "devices/calibrations",
+    "site": "devices/sites",
     "model": "workloads/models",
     "scenario": "workloads/scenarios",
     "claim": "workloads/claims",
+    "law": "workloads/laws",
     "sweep": "workloads/sweeps",
 }
 _ALIASES = re.compile(r"^aliases:\s*\[(?P<inline>[^\]]*)\]|^aliases:\s*\n(?P<listed>(?:\s*- .*\n)*)", re.MULTILINE)
@@ -143,7 +146,7 @@ class Library:
 
         `bases` holds the basis of a chip's own file for the kinds that it names; the family's holds for all others.
         level: `fitted`; `family` leaves the chip's own fits out, `shared` those of its generation too, `datasheet` also those
-        of every stack.
+        of every stack. Factors of the user's site come with `fitted`.
         """
         like = self.family(chip.family).like.get(chip.generation, chip.generation)
         shared = (chip.family, f"{chip.family}-{like}")
@@ -164,7 +167,13 @@ class Library:
             raise InputError(
                 f"devices/calibrations: none for family {chip.family!r}. Add {chip.family}--any.yaml there."
             )
-        return merged
+        site = self.site(chip.id, stack.id) if level == "fitted" else None
+        return merged if site is None else merged.with_(site=site)
+
+    def site(self, chip: str, stack: str) -> Site | None:
+        """The factors that runs of a chip under a stack were found to take at the user's site; None where there are none."""
+        name = f"{chip}--{stack}"
+        return self._get(Site, "site", name) if normal(name) in self._names("site") else None
 
 
 # a generation left out of a fit of three: four fifths of its rows then lie inside. Were all spread between generations, Student's

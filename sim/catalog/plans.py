@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .chips import Dtype
-from .records import Count, CountOrZero, Flag, Record, Share
+from .records import Count, CountOrZero, Flag, Positive, Record, Share, Text
 
 
 class Dtypes(Record):
@@ -65,6 +65,17 @@ class Plan(Record):
     dtypes: Dtypes = Dtypes()
 
 
+class Speculative(Record):
+    """Speculative decoding: a decode step drafts tokens, then verifies them all in one pass."""
+
+    method: Literal["draft", "eagle", "mtp"] = Field(
+        description="who drafts: a smaller model, a trained layer on the model's states, the model's own module"
+    )
+    tokens: Count = Field(description="tokens that are drafted a step")
+    acceptance: Share = Field(description="probability that a drafted token is accepted if all before it were")
+    draft_model: Text | None = Field(None, description="model that drafts")
+
+
 class Engine(Record):
     """How a serving engine admits and batches. null: what the stack's version does by default."""
 
@@ -79,3 +90,12 @@ class Engine(Record):
         (), description="shapes that graphs are compiled for; a batch is padded up to one"
     )
     max_model_len: Count | None = None
+    swap_bytes: Positive | None = Field(
+        None, description="host memory of a chip for KV of preempted sequences; null: it is computed again"
+    )
+    host_kv_bytes: Positive | None = Field(
+        None, description="host memory of a chip for prefix blocks that the device lets go"
+    )
+    ssd_kv_bytes: Positive | None = Field(None, description="SSD space of a chip for those that host memory lets go")
+    ssd_bytes_per_s: Positive | None = Field(None, description="read rate of that SSD")
+    speculative: Speculative | None = Field(None, description="drafted tokens; null: one token a step")

@@ -15,6 +15,8 @@ from .library import Library, normal
 COLUMNS = ("chip", "provider", "instance", "term", "region", "date", "usd_per_device_hour", "confidence", "source")
 TERMS = ("on_demand", "spot", "1yr_commit", "3yr_commit", "capacity_block", "capacity_block_or_reserved", "owned")
 
+ANYWHERE = ("all", "global")  # regions of an offer that holds everywhere
+
 
 class Price(NamedTuple):
     """One offer. `usd_per_device_hour` is the instance's price divided by its chips."""
@@ -72,12 +74,19 @@ def prices_of(library: Library, chip: str) -> list[Price]:
     return []
 
 
-def price_of(library: Library, chip: str, term: str | None = None) -> Price:
+def price_of(library: Library, chip: str, term: str | None = None, region: str | None = None) -> Price:
     """The cheapest offer of a chip under a term; without one on demand, else the first of TERMS that is offered.
 
-    Raises UnknownFigure if none is known.
+    Raises InputError for a term that is none and a region in which nothing is offered, UnknownFigure if no price is known.
     """
+    if term is not None and term not in TERMS:
+        raise InputError(f"term = {term!r} is not known. Use one of {', '.join(TERMS)}.")
     known = prices_of(library, chip)
+    if region is not None and known:
+        regions = sorted({price.region for price in known if price.region})
+        known = [price for price in known if normal(price.region) in (normal(region), *ANYWHERE)]
+        if not known:
+            raise InputError(f"region = {region!r}: no offer of {chip} there. Offers: {', '.join(regions)}.")
     for wanted in (term,) if term is not None else TERMS:
         offers = [price for price in known if price.term == wanted]
         if offers:

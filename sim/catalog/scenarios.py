@@ -12,6 +12,7 @@ from ..errors import InputError
 from .campaigns import Campaign
 from .files import Document, read_yaml
 from .operations import Operations
+from .ownership import Owned
 from .plans import Engine, Plan
 from .records import Count, CountOrZero, NotNegative, Positive, Record, Text, parse
 
@@ -81,9 +82,17 @@ class Economy(Record):
     term: Text | None = Field(
         None, description="on_demand, spot, 1yr_commit, ...; null: on demand, else what is offered"
     )
+    region: Text | None = Field(None, description="of the offer; null: any")
     usd_per_kwh: NotNegative | None = None
-    kg_co2_per_kwh: NotNegative | None = None
+    kg_co2_per_kwh: NotNegative | None = Field(None, description="of the grid where it runs (location-based)")
+    kg_co2_per_kwh_market: NotNegative | None = Field(None, description="of the electricity bought, by its contracts")
+    grid: Text | None = Field(None, description="CSV of hours: datetime,kg_co2_per_kwh; goes before kg_co2_per_kwh")
+    start: Text | None = Field(None, description="when it begins, UTC, for --grid; null: with the file")
     pue: Positive | None = None
+    spot_mtbf_s: Positive | None = Field(None, description="of one spot job until it is interrupted; null: not counted")
+    spot_lost_s: NotNegative = Field(900.0, description="work and restart that an interruption wastes (assumed)")
+    life_years: Positive = Field(6.0, description="over which making a chip counts (Google's study, arXiv:2502.01671)")
+    owned: Owned | None = Field(None, description="terms of owning the chips; null: they are rented")
 
 
 class Group(Record):
@@ -146,13 +155,13 @@ _GROUP_KEYS = frozenset(Group.model_fields)
 
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario file; a flat one (model, cluster, plan at the top) is one group."""
-    document = read_yaml(path)
-    if isinstance(document.data, dict) and "groups" not in document.data:
-        document = _nested(document)
-    return parse(Scenario, document)
+    return parse(Scenario, nested(read_yaml(path)))
 
 
-def _nested(document: Document) -> Document:
+def nested(document: Document) -> Document:
+    """A flat scenario's document with its group inside; a whole one as it is."""
+    if not isinstance(document.data, dict) or "groups" in document.data:
+        return document
     data: dict[str, Any] = document.data
     group = {key: value for key, value in data.items() if key in _GROUP_KEYS}
     rest = {key: value for key, value in data.items() if key not in _GROUP_KEYS}

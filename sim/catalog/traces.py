@@ -34,6 +34,7 @@ class Columns(NamedTuple):
     input_tokens: IntArray
     output_tokens: IntArray
     sessions: IntArray | None = None
+    priority: IntArray | None = None
     blocks: IntArray | None = None
     block_starts: IntArray | None = None
     block_tokens: int = 0
@@ -96,6 +97,8 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
 def _table(file: BinaryIO, path: Path, names: list[str], csv: _Csv) -> Columns:
     picked = [names.index(name) for name in (csv.time, csv.input, csv.output)]
     session_at = names.index("Session ID") if "Session ID" in names else None
+    priority_at = names.index("Priority") if "Priority" in names else None
+    priorities: list[FloatArray] = []
     parts: list[tuple[FloatArray, FloatArray, FloatArray]] = []
     sessions: list[bytes] = []
     for first, lines in _chunks(file):
@@ -120,13 +123,17 @@ def _table(file: BinaryIO, path: Path, names: list[str], csv: _Csv) -> Columns:
             for values, name in zip(columns[1:], (csv.input, csv.output), strict=True)
         ]
         parts.append((seconds, tokens[0], tokens[1]))
+        if priority_at is not None:
+            given = [row[priority_at] for _, row in kept]
+            priorities.append(_parsed(_numbers, given, (path, at, "Priority"), "is not a number. Mend the line."))
         if session_at is not None:
             sessions += [row[session_at] for _, row in kept]
     if not parts:
         raise InputError(f"{path}: no rows after the header. Give a trace with at least one request.")
     seconds, inputs, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
     numbered = np.unique(np.array(sessions), return_inverse=True)[1].astype(np.int64) if sessions else None
-    return Columns(seconds, inputs.astype(np.int64), outputs.astype(np.int64), numbered)
+    ranked = np.concatenate(priorities).astype(np.int64) if priorities else None
+    return Columns(seconds, inputs.astype(np.int64), outputs.astype(np.int64), numbered, priority=ranked)
 
 
 Place = tuple[Path, Sequence[int], str]  # file, line of each value, column
@@ -202,7 +209,7 @@ def _mooncake(head: bytes, file: BinaryIO, path: Path) -> Columns:
     blocks, starts = _blocks(records, path, at)
     size = _block_tokens(tokens[0], np.diff(starts), path) if len(blocks) else 0
     prefix = (blocks, starts, size) if len(blocks) else (None, None, 0)
-    return Columns(milliseconds * 1e-3, tokens[0], tokens[1], None, *prefix)
+    return Columns(milliseconds * 1e-3, tokens[0], tokens[1], None, None, *prefix)
 
 
 def _records(lines: list[tuple[int, bytes]], path: Path) -> list[Any]:

@@ -34,7 +34,8 @@ class Requests:
     clients, each of which sends its next request when its last one is done (then all arrive at 0). dropped: rows of a trace
     that were left out because no token went in or came out. models: [n], which of several models each asks for (None: all
     the first). follows: [n], the turn before in the same conversation, -1 for a first turn; a later turn arrives think_s after
-    that one's answer, whatever its arrival_s. name: for reports.
+    that one's answer, whatever its arrival_s. priority: [n], lower numbers go first where the
+    scheduler asks for it. name: for reports.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Requests:
     dropped: int = 0
     models: IntArray | None = None
     follows: IntArray | None = None
+    priority: IntArray | None = None
     think_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ def read_trace(path: Path) -> Requests:
         block_starts=starts,
         block_tokens=columns.block_tokens,
         sessions=None if columns.sessions is None else columns.sessions[order],
+        priority=None if columns.priority is None else columns.priority[order],
         dropped=int(len(kept) - kept.sum()),
     )
 
@@ -288,4 +291,5 @@ def _first(whole: Requests, n: int | None) -> Requests:
         blocks=whole.blocks[: starts[n]] if whole.blocks is not None and starts is not None else None,
         block_starts=starts[: n + 1] if starts is not None else None,
         sessions=whole.sessions[:n] if whole.sessions is not None else None,
+        priority=whole.priority[:n] if whole.priority is not None else None,
     )

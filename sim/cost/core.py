@@ -177,10 +177,17 @@ def seconds(kernels: Kernels, machine: Machine) -> FloatArray:
     """
     out = _full_clock_s(kernels, machine)
     if machine.clock == 1.0:
-        return out
+        return _at_site(kernels, machine, out)
     slow = seconds_of_rows(kernels.kind, kernels.dtype, kernels.stored, kernels.dims, at_clock(machine, machine.clock))
     stretch = (1.0 / clock(kernels, machine, out) - 1.0) / (1.0 / machine.clock - 1.0)
-    return out + np.maximum(slow - out, 0.0) * stretch
+    return _at_site(kernels, machine, out + np.maximum(slow - out, 0.0) * stretch)
+
+
+def _at_site(kernels: Kernels, machine: Machine, times: FloatArray) -> FloatArray:
+    """Times of each row as the user's site was found to take them."""
+    if machine.site == (1.0, 1.0):
+        return times
+    return times * np.where(kernels.kind >= ALL_REDUCE, machine.site[1], machine.site[0])
 
 
 def _full_clock_s(kernels: Kernels, machine: Machine) -> FloatArray:

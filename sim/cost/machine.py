@@ -50,6 +50,7 @@ class Machine(NamedTuple):
     power[5]: parameters of the draw. clock: what a power cap leaves of the clock to a kernel that draws the most; rates and
     chip_values hold at 1 (section 7). residuals[K, F, F, 3, 2]: p10 and p90 of log(measured / predicted), by size
     (SIZES). ranges[K, F, F, 9, 2]: smallest and largest fitted dims, and WORK. basis[K, F, F]: index of BASES inside the ranges.
+    site[2]: what kernels and what collectives take at the user's site over what the rest says.
     """
 
     mechanism: int
@@ -62,6 +63,7 @@ class Machine(NamedTuple):
     residuals: FloatArray
     ranges: FloatArray
     basis: NDArray[np.int8]
+    site: tuple[float, float] = (1.0, 1.0)
 
 
 def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Cluster) -> Machine:
@@ -70,7 +72,7 @@ def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Clust
     given = _group(calibration, "chip", CHIP)
     power = _group(calibration, "power", POWER)
     values = _chip_values(chip, family, given, power)
-    held = _held_clock(values, power)
+    held, site = _held_clock(values, power), calibration.site
     values[CLOCK_HZ] *= held
     values[HELD] = held
     return Machine(
@@ -84,6 +86,7 @@ def machine(chip: Chip, family: Family, calibration: Calibration, cluster: Clust
         residuals=_residuals(calibration),
         ranges=_ranges(calibration),
         basis=_bases(calibration),
+        site=(site.device, site.collectives) if site else (1.0, 1.0),
     )
 
 

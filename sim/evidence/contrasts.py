@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .choices import BARS, NEAR, choices, score
 from .power_rows import batch_contrasts
 from .predictions import Predictions
 from .rules import TRAINING_TARGETS
 from .tables import FloatArray, Table
 
-TPOT_LIMITS_MS = (10.0, 20.0, 30.0, 50.0, 100.0)
 SCALED, LARGE = 8, 4096  # times as many devices, and how many at least
 FEWEST = 8  # rows of a group that are worth ranking
 
@@ -114,34 +114,17 @@ def _training(table: Table, predictions: Predictions, excluded: Sequence[str]) -
     return [contrast for part in parts for contrast in part(table, predictions, excluded)]
 
 
-def _rate(table: Table, ttft_ms: FloatArray, tpot_ms: FloatArray) -> FloatArray:
-    """Output tokens a second and chip."""
-    columns = ("tp_size", "pp_size", "attention_dp_size")
-    chips = np.prod([np.nan_to_num(np.maximum(table.numbers(name), 1.0), nan=1.0) for name in columns], axis=0)
-    made = table.numbers("output_tokens")
-    rate: FloatArray = table.numbers("concurrency") * made / (ttft_ms + tpot_ms * (made - 1.0)) * 1e3 / chips
-    return rate
-
-
 def _choice(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
-    """For each model, device, lengths and TPOT limit: measured rate of the predicted best over that of the measured best."""
-    tpot, guess = table.measured("tpot_ms"), predictions.values["tpot_ms"]
-    measured = _rate(table, table.measured("ttft_ms"), tpot)
-    guessed = _rate(table, predictions.values["ttft_ms"], guess)
-    mode = table.column("mode")
-    rows = [
-        i for i, rule in enumerate(excluded) if not rule and mode[i] == "agg" and guessed[i] > 0 and measured[i] > 0
-    ]
-    shares = []
-    for group in _groups(table, ("model", "device", "input_tokens", "output_tokens"), rows):
-        for limit in TPOT_LIMITS_MS:
-            met = [i for i in group if tpot[i] <= limit]
-            if len(group) < FEWEST or not met:
-                continue
-            kept = [i for i in group if guess[i] <= limit] or [min(group, key=lambda i: guess[i])]
-            chosen = max(kept, key=lambda i: guessed[i])
-            shares.append(float(measured[chosen] / max(measured[i] for i in met)))
-    return [Contrast("rate of the predicted best configuration over the measured best", _mean(shares), len(shares))]
+    """Choices of a serving configuration (choices.py)."""
+    found = score(choices(table, predictions, excluded))
+    least, most = BARS
+    named = {
+        f"choices of a configuration within {NEAR:.0%} of the best, share (to be {least:g} or more)": found.near,
+        f"rate lost by them, mean (to be {most:g} or less)": found.regret,
+        f"choices that break the limit of TPOT by over {NEAR:.0%}, share": found.broken,
+        "rate lost by a configuration drawn by lot, mean": found.regret_blind,
+    }
+    return [Contrast(name, value, found.n) for name, value in named.items()]
 
 
 def _batches(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:

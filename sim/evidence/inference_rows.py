@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 from ..catalog.calibrations import Stack
 from ..catalog.chips import Chip
@@ -53,7 +54,7 @@ def _answer(row: Row, context: Context) -> Answer:
 
 
 def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
-    stack = serving_stack(context, chip, row.text("engine"))
+    stack = serving_stack(context, chip, row.text("engine"), row.text("engine_version"))
     target = Target(chip, context.family(chip), cluster_of(chip), stack, context.calibration(chip, stack))
     machine(
         *target[:2], target.calibration, target.cluster
@@ -207,9 +208,13 @@ def _requests(row: Row, replica: Replica) -> dict[str, float]:
 
 
 def _in_flight(replica: Replica, batch: Batch, asked: int | None) -> dict[str, float]:
+    budget = replica.engine.max_batched_tokens or math.inf
+    fed = max(1, int(budget / (1.0 + batch.input_tokens / batch.output_tokens)))  # more than prompts can keep up with
+    batch = replace(batch, sequences=min(batch.sequences, fed))
     step = replica.steady(batch)
     rate = batch.sequences / step
-    prompt = replica.prefill_s(1, batch.input_tokens)
+    passes = math.ceil(batch.input_tokens / max(1.0, budget - batch.sequences))
+    prompt = max(replica.prefill_s(1, batch.input_tokens), passes * step)
     queued = max(0, (asked or batch.sequences) - batch.sequences) * batch.output_tokens / rate
     return {
         "prefill_latency_ms": prompt * 1e3,

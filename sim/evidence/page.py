@@ -116,7 +116,7 @@ def _table(table: TableReport, short: bool = False) -> str:
             out.append(_grid(grouping, [line for line in lines if line.grouping == grouping]))
     out += _verdicts(table.verdicts)
     for contrast in table.contrasts:
-        out.append(f"\n{contrast.name.capitalize()}: {contrast.value:.3f} (mean of {contrast.groups:,} groups).\n")
+        out.append(f"\n{contrast.name.capitalize()}: {contrast.value:.3f} (of {contrast.groups:,}).\n")
     out.append(_standing(table))
     for title, counts in (("Not scored", table.excluded), ("Not predicted", table.skipped)):
         if counts:

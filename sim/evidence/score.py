@@ -187,7 +187,7 @@ def _serving(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
         "tokens per s per chip": relative(ttft + tpot * more, guessed),
     }
     kept, mode = _kept(excluded), np.array(table.column("mode"), dtype=object)
-    warm = _warming_up(table, kept)
+    warm = warming_up(table, kept)
     return [
         _pick(
             table,
@@ -216,7 +216,7 @@ _SAME_RUN = (
 )
 
 
-def _warming_up(table: Table, kept: BoolArray) -> BoolArray:
+def warming_up(table: Table, kept: BoolArray) -> BoolArray:
     """Rows whose TTFT exceeds 1.3 times that of the same configuration at a higher concurrency [n]."""
     ttft, concurrency = table.measured("ttft_ms"), np.nan_to_num(table.numbers("concurrency"), nan=-1.0)
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)

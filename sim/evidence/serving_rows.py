@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
+
 from .. import cost
+from ..catalog.calibrations import Stack
 from ..catalog.chips import Chip
 from ..catalog.library import cluster_of
-from ..catalog.models import Model
+from ..catalog.models import Model, Moe
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
-from ..catalog.traffic import closed_loop
+from ..catalog.traffic import Requests, closed_loop
 from ..lowering import check
 from ..seeds import generator
-from ..serving.metrics import metrics
 from ..serving.pack import Pack, pack
 from ..serving.queueing import closed_network
-from ..serving.run import simulate
+from ..serving.run import Served, simulate
 from ..serving.steady import Replica
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
@@ -46,9 +51,17 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
             values = _disaggregated(row, context, target, replicas)
         else:
             values = _aggregated(row, context, target, packs)
-        return Answer(values, target.calibration.basis, *INTERVAL)
+        return Answer(values, target.calibration.basis, *interval_of(target.stack))
 
     return predict_rows(table, answer, progress)
+
+
+def interval_of(stack: Stack, metric: str = "ttft") -> tuple[float, float]:
+    """Factors of the interval that is to hold 80%: quantiles of runs that no fit had seen; metric: ttft or tpot."""
+    known = stack.residuals
+    if f"{metric}_p10" not in known:
+        return INTERVAL
+    return math.exp(known[f"{metric}_p10"]), math.exp(known[f"{metric}_p90"])
 
 
 def target_of(row: Row, context: Context) -> Target:
@@ -66,13 +79,16 @@ def model_named(row: Row, context: Context) -> Model:
     return with_scales(model, row.text("gemm_quant_mode"), row.text("moe_quant_mode"))
 
 
-def _worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Plan]:
-    """(padded model, plan) of one worker; prefix: "", "prefill_" or "decode_". A blank or zero degree counts as 1."""
+def worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Plan]:
+    """(padded model, plan) of one worker; prefix: "", "prefill_" or "decode_". A blank or zero degree counts as 1; beside
+    attention data parallelism experts lie whole on its ranks, where their degrees are not stated or no expert parallelism is."""
     tp, pp, dp, moe_tp, moe_ep = (
         row.count(prefix + name) or 1
         for name in ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
     )
     spans = moe_tp * moe_ep == tp * dp  # else the degrees of the experts are not stated
+    if dp > 1 and (moe_ep == 1 or not spans) and any(isinstance(block.ffn, Moe) for block in model.blocks):
+        spans, moe_tp, moe_ep = True, 1, tp * dp
     kv_cache = "fp8" if row.text("precision") in ("fp8", "fp4") and row.text("engine") in EIGHT_BIT_KV else ""
     plan = Plan(
         tp=tp,
@@ -87,31 +103,48 @@ def _worker(row: Row, prefix: str, model: Model, chip: Chip) -> tuple[Model, Pla
     return fitted, plan
 
 
-def _lengths(row: Row) -> tuple[int, int, float]:
+def lengths(row: Row) -> tuple[int, int, float]:
+    """Nominal tokens in and out, and the share by which drawn ones fall short of them at most."""
     given, made = row.need("input_tokens"), row.need("output_tokens")
     return given, made, SPREAD if given in NOMINAL and made in NOMINAL else 0.0
 
 
 def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dict[str, float]:
-    model, plan = _worker(row, "", model_named(row, context), target.chip)
-    given, made, spread = _lengths(row)
+    model, plan = worker(row, "", model_named(row, context), target.chip)
+    given, made, spread = lengths(row)
     clients = row.need("concurrency")
     engine = Engine(max_num_seqs=max(clients, target.stack.engine.max_num_seqs or 1))
     key = (model, plan, target.chip.id, target.stack.id, engine)
     if key not in packs:
         packed = cost.machine(target.chip, target.family, target.calibration, target.cluster)
         packs[key] = pack(model, plan, target, engine, lambda rows: context.seconds(rows, packed), LONGEST)
-    served = simulate(packs[key], closed_loop(clients, ROUNDS * clients, given, made, spread))
-    found = metrics(served).figures
-    if "tpot_s_mean" not in found:
+    requests, first = closed_loop(clients, ROUNDS * clients, given, made, spread), 0
+    if not spread:
+        requests, first = _staggered(requests, clients), clients
+    return _times(simulate(packs[key], requests), first)
+
+
+def _staggered(requests: Requests, clients: int) -> Requests:
+    """Equal requests of clients that do not start together: the first of each is the longer the later it comes."""
+    made = requests.output_tokens.copy()
+    made[:clients] = np.ceil(made[:clients] * (np.arange(clients) + 1.0) / clients)
+    return replace(requests, output_tokens=made)
+
+
+def _times(served: Served, first: int) -> dict[str, float]:
+    """Mean TTFT and TPOT [ms] of the requests from number `first` on. Raises Skip if none was served."""
+    rows = np.flatnonzero(served.finished & (served.output_tokens > 1) & (np.arange(len(served.status)) >= first))
+    if not rows.size:
         raise Skip(f"no request was served: {', '.join(served.refusals)}")
-    return {"ttft_ms": found["ttft_s_mean"] * 1e3, "tpot_ms": found["tpot_s_mean"] * 1e3}
+    began, made = served.first_token_s[rows], served.output_tokens[rows]
+    each = (served.finish_s[rows] - began) / (made - 1)
+    return {"ttft_ms": float((began - served.arrival_s[rows]).mean()) * 1e3, "tpot_ms": float(each.mean()) * 1e3}
 
 
 def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[object, Replica]) -> dict[str, float]:
     """Clients go round between the prompt workers, a queue, and the decode workers, where each one waits for its tokens."""
     model = model_named(row, context)
-    given, made, spread = _lengths(row)
+    given, made, spread = lengths(row)
     given, made = round(given * (1.0 - spread / 2.0)), max(2, round(made * (1.0 - spread / 2.0)))
     clients = row.need("concurrency")
     prompt = replica_of(row, "prefill_", model, target, (context, replicas))
@@ -129,7 +162,8 @@ def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[ob
         waiting_s = closed_network(prompters, service_s, away_s * shares + host_s)
         running = max(1, round(clients * away_s / (away_s + waiting_s + host_s)))
     alone_s = prompt.prefill_s(1, given)
-    return {"ttft_ms": (waiting_s + alone_s - service_s + host_s) * 1e3, "tpot_ms": step_s * 1e3}
+    ahead_s = target.stack.ahead_steps * step_s
+    return {"ttft_ms": (waiting_s + alone_s - service_s + host_s + ahead_s) * 1e3, "tpot_ms": step_s * 1e3}
 
 
 def _implied_workers(row: Row, clients: int, decode: Replica) -> int:
@@ -141,9 +175,9 @@ def _implied_workers(row: Row, clients: int, decode: Replica) -> int:
 def replica_of(
     row: Row, prefix: str, model: Model, target: Target, kept: tuple[Context, dict[object, Replica]]
 ) -> Replica:
-    """One worker as arithmetic; equal workers are made once. prefix: as in `_worker`."""
+    """One worker as arithmetic; equal workers are made once. prefix: as in `worker`."""
     context, replicas = kept
-    fitted, plan = _worker(row, prefix, model, target.chip)
+    fitted, plan = worker(row, prefix, model, target.chip)
     engine = Engine(max_num_seqs=max(row.need("concurrency"), target.stack.engine.max_num_seqs or 1))
     key = (fitted, plan, target.chip.id, target.stack.id, engine)
     if key not in replicas:

@@ -13,10 +13,15 @@ from .context import Context
 from .tables import Skip
 
 
-def serving_stack(context: Context, chip: Chip, engine: str) -> Stack:
+def serving_stack(context: Context, chip: Chip, engine: str, version: str = "") -> Stack:
     """The stack that an engine's name means on this chip: what stands in brackets first, then the name with fewer and fewer
-    words; the family's default where the name says no more than that, or nothing that is known."""
-    default = context.stack(context.family(chip).default_stack)
+    words; the family's default where the name says no more than that, or nothing that is known. If `version` is a year, and
+    the catalogue has the stack as it was then (`<stack>-<year>`), it is that one."""
+    found = _named(context, context.stack(context.family(chip).default_stack), engine)
+    return context.stack(f"{found.id}-{version}", found.id) if re.fullmatch(r"20\d\d", version) else found
+
+
+def _named(context: Context, default: Stack, engine: str) -> Stack:
     for name in _names(engine):
         if name.split("-")[0] in default.id.split("-"):
             return default

@@ -19,8 +19,9 @@ Labels = NDArray[np.object_]
 NAMES = ("random", "shapes", "model", "source", "device", "generation", "stack", "all")
 OF_KERNELS = ("random", "shapes", "device", "generation", "stack")
 OF_POWER = ("model", "device")
+OF_SERVING = ("random", "model", "device", "stack")
 OF_TRAINING = ("random", "source", "device", "model", "all")
-_OTHERS = {"power": OF_POWER, "training": OF_TRAINING}
+_OTHERS = {"power": OF_POWER, "training": OF_TRAINING, "serving": OF_SERVING}
 
 
 def check_split(verb: str, split: str) -> None:

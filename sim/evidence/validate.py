@@ -20,8 +20,10 @@ from . import (
     serving_rows,
     training_rows,
 )
+from .assumed import said, with_lengths
 from .bars import Behind, behind
 from .beside import Beside, beside
+from .bounds import bounds
 from .context import Context
 from .contrasts import Contrast, contrasts
 from .coverage import Coverage, coverage
@@ -32,6 +34,7 @@ from .limits import scored_by
 from .power_fit import leave_out as predict_power_left_out
 from .predictions import Predictions, Progress, silent
 from .score import Line, errors_of, summarise
+from .serving_fit import leave_out as predict_serving_left_out
 from .splits import check_split
 from .tables import VERBS, Table, find_tables, known_tables, places_of_rows, write_rows
 from .training_fit import leave_out as predict_training_left_out
@@ -42,11 +45,17 @@ PREDICT: dict[str, Predict] = {
     "kernels": kernel_rows.predict,
     "training": training_rows.predict,
     "serving": serving_rows.predict,
-    "inference": inference_rows.predict,
+    "inference": lambda table, context, progress: inference_rows.predict(with_lengths(table)[0], context, progress),
     "power": power_rows.predict,
     "collectives": collective_rows.predict,
     "campaigns": campaign_rows.predict,
     "operators": operator_rows.predict,
+}
+# predictions of rows by refits that have not seen them, of numbers that are not those of kernels
+REFIT: dict[str, Callable[[Table, str, Context, Progress], Predictions]] = {
+    "power": predict_power_left_out,
+    "training": predict_training_left_out,
+    "serving": predict_serving_left_out,
 }
 
 
@@ -55,7 +64,7 @@ class TableReport:
     """One table: how many rows, which were skipped and excluded and why, and the error statistics.
 
     coverage: of the intervals; behind: groups of kernels that are far worse than their table may be; beside: what plainer
-    answers reach on the rows that a refit left out.
+    answers reach on the rows that a refit left out; assumed: what rows do not state, in words.
     """
 
     name: str
@@ -70,6 +79,7 @@ class TableReport:
     behind: tuple[Behind, ...] = ()
     beside: tuple[Beside, ...] = ()
     least_time: LeastTime | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def predicted(self) -> int:
@@ -109,6 +119,7 @@ class Report:
                     "coverage": [each._asdict() for each in table.coverage],
                     "behind": [each._asdict() for each in table.behind],
                     "beside": [each._asdict() for each in table.beside],
+                    "assumed": list(table.assumed),
                     "least_time": table.least_time._asdict() if table.least_time else None,
                 }
                 for table in self.tables
@@ -155,12 +166,10 @@ def validate(
     for place, table in enumerate(tables):
         excluded = scored_by(table, context)
         plainer: tuple[Beside, ...] = ()
-        if leave_out is not None and verb == "power":
-            predictions = predict_power_left_out(table, leave_out, context, progress)
-        elif leave_out is not None and verb == "training":
-            predictions = predict_training_left_out(table, leave_out, context, progress)
-        elif leave_out is None:
+        if leave_out is None:
             predictions = PREDICT[verb](table.configuration(), context, progress)
+        elif verb in REFIT:
+            predictions = REFIT[verb](table, leave_out, context, progress)
         else:
             found = predict_left_out(table, leave_out, excluded, context, progress)
             predictions, plainer = found.predictions, beside(table, found, excluded, context)
@@ -197,9 +206,10 @@ def report_of(
         dict(Counter(rule for rule in excluded if rule).most_common()),
         tuple(lines),
         contrasts(table, predictions, excluded),
-        verdicts(table, predictions),
+        (*verdicts(table, predictions), *bounds(table, predictions, context)),
         coverage(table, predictions, excluded, context),
         behind(table.kind.name, lines),
         plainer,
         least_times(table, predictions, context),
+        said(table) if table.kind.name == "inference" else (),
     )

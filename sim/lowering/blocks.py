@@ -60,8 +60,10 @@ class Pass:
 
 def look(c: Columns, step: Step) -> Look:
     """How attention of one rank sees a step: sequences are split over attention_dp, queries over cp (balanced, so that each
-    rank's causal pairs are 1/cp of all)."""
+    rank's causal pairs are 1/cp of all). In decode cp splits the keys instead: every rank has all queries (Helix, 2025)."""
     batch = (c.micro_batch if c.training else step.sequences) / c.attention_dp
+    if step.phase == "decode":
+        return Look(True, batch, step.query_tokens, step.kv_tokens, step.kv_tokens)
     query = step.query_tokens / c.cp
     first = (step.kv_tokens - step.query_tokens) + np.where(c.cp > 1, (step.query_tokens - query) / 2.0, 0.0)
     return Look(step.phase == "decode", batch, query, first + query, step.kv_tokens)
@@ -153,8 +155,10 @@ def softmax_attention(p: Pass, seen: Look, heads: tuple[Value, Value, float], ca
     query_heads, kv_heads, dim = heads
     if seen.decode:
         kv = np.minimum(seen.kv, limit) if limit else seen.kv
-        dims: tuple[Value, ...] = (seen.batch, kv, query_heads, kv_heads, dim, dim, 2.0 * dim)
+        rows = query_heads * seen.query  # queries of a sequence share its keys, as heads of a group do
+        dims: tuple[Value, ...] = (seen.batch, kv / p.c.cp, rows, kv_heads, dim, dim, 2.0 * dim)
         p.rows.emit("attention_decode", "attention", dims, stored=p.c.kv)
+        _combine_traffic(p, seen.batch * rows, dim)
         return
     keys = seen.kv if causal else seen.keys
     dims = (seen.batch, seen.query, keys, query_heads, kv_heads, dim, float(causal), limit)
@@ -168,8 +172,18 @@ def softmax_attention(p: Pass, seen: Look, heads: tuple[Value, Value, float], ca
 
 def _context_traffic(p: Pass, kv_values: Value) -> None:
     """Context parallelism: keys and values of the other ranks pass by once."""
-    size = ACTIVATION_BYTES * p.tokens * p.c.cp * kv_values
-    p.rows.emit("all_gather", "cp_traffic", (size, p.c.cp, p.c.stride("cp"), 1.0), count=_flag(p.c.cp > 1))
+    for seen in p.looks:
+        if not seen.decode:
+            size = ACTIVATION_BYTES * seen.batch * seen.query * p.c.cp * kv_values
+            p.rows.emit("all_gather", "cp_traffic", (size, p.c.cp, p.c.stride("cp"), 1.0), count=_flag(p.c.cp > 1))
+
+
+def _combine_traffic(p: Pass, rows: Value, dim: float) -> None:
+    """Decode under context parallelism: each rank has looked at its own keys; sums of exponentials (fp32) are gathered, outputs
+    added."""
+    many, stride = _flag(p.c.cp > 1), p.c.stride("cp")
+    p.rows.emit("all_gather", "cp_traffic", (4.0 * rows * p.c.cp, p.c.cp, stride, 1.0), count=many)
+    p.rows.emit("all_reduce", "cp_traffic", (ACTIVATION_BYTES * rows * dim, p.c.cp, stride, 1.0), count=many)
 
 
 def latent_attention(p: Pass, a: LatentAttention) -> None:
@@ -193,14 +207,15 @@ def latent_attention(p: Pass, a: LatentAttention) -> None:
             project(p, float(a.kv_rank), float(a.nope_dim), m=tokens, batch=heads)
             dims = (
                 seen.batch,
-                kv,
-                heads,
+                kv / c.cp,
+                heads * seen.query,
                 1.0,
                 float(a.kv_rank + a.rope_dim),
                 float(a.kv_rank),
                 float(a.kv_rank + a.rope_dim),
             )
             p.rows.emit("attention_decode", "attention", dims, stored=c.kv)
+            _combine_traffic(p, seen.batch * heads * seen.query, float(a.kv_rank))
             project(p, float(a.value_dim), float(a.kv_rank), m=tokens, batch=heads)
         else:
             project(p, heads * (a.nope_dim + a.value_dim), float(a.kv_rank), m=tokens)
@@ -215,12 +230,13 @@ def _indexer(p: Pass, a: LatentAttention) -> None:
     project(p, float(a.index_dim + a.index_heads), float(p.model.hidden))
     for seen in p.looks:
         if seen.decode:
-            dims = (seen.batch, seen.kv, float(a.index_heads), 1.0, float(a.index_dim), 0.0, float(a.index_dim))
+            rows = a.index_heads * seen.query
+            dims = (seen.batch, seen.kv / p.c.cp, rows, 1.0, float(a.index_dim), 0.0, float(a.index_dim))
             p.rows.emit("attention_decode", "attention", dims, stored=p.c.kv)
         else:
             reach = np.maximum(seen.kv - seen.query, 0.0) + seen.query / 2.0
             p.rows.emit("gemm", "attention", (seen.query, reach, float(a.index_dim), seen.batch * a.index_heads))
-        scores = 4.0 * seen.batch * seen.query * seen.kv
+        scores = 4.0 * seen.batch * seen.query * seen.kv / (p.c.cp if seen.decode else 1.0)
         p.rows.emit("memory", "attention", (2.0 * scores, scores, 2.0))
 
 
@@ -265,18 +281,24 @@ def dense(p: Pass, width: float, gated: bool, *, part: str = "ffn", tp: Column |
 
 
 def moe(p: Pass, m: Moe) -> None:
-    """Router, dispatch, the experts of this rank, combine; shared experts beside them are split over tp."""
+    """Router, dispatch, the experts of this rank, combine; shared experts beside them are split over tp.
+
+    Served without attention data parallelism every rank of tp has all tokens: it takes the rows of its experts where they are,
+    and partial sums are added. Elsewhere a rank's tokens travel to their experts and back.
+    """
     c, h = p.c, p.model.hidden
     own = p.tokens * c.expert_tp / c.tp  # tokens that this rank and its expert_tp group see
-    p.rows.emit("gemm", "router", (own, float(m.experts), h, 1.0))
-    p.rows.emit("memory", "router", (own * (8.0 * m.experts + 8.0 * m.topk), 6.0 * own * m.experts, 4.0))
+    everywhere = (c.tp > 1) & (c.attention_dp == 1) & ~(c.sequence_parallel | c.training)
+    seen = np.where(everywhere, p.tokens, own)
+    p.rows.emit("gemm", "router", (seen, float(m.experts), h, 1.0))
+    p.rows.emit("memory", "router", (seen * (8.0 * m.experts + 8.0 * m.topk), 6.0 * seen * m.experts, 4.0))
     rows = own * m.topk
     size = ACTIVATION_BYTES * rows * h
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
-    split = _flag(c.ep > 1)
+    split = _flag((c.ep > 1) & ~everywhere)
     p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0, float(m.topk)), count=2.0 * split)
-    sharded = _flag(c.expert_tp > 1)
-    p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * own * h, c.expert_tp, 1.0, 1.0), count=sharded)
+    ranks = np.where(everywhere, c.tp, c.expert_tp)
+    p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * seen * h, ranks, 1.0, 1.0), count=_flag(ranks > 1))
     matrices = 3.0 if m.gated else 2.0
     dims = (
         rows,

@@ -304,7 +304,7 @@ def serving_footprint(model: Model, plans: Sequence[Plan], batched_tokens: float
     base = ELEMENT_BYTES[c.attention_in].clip(2.0)
     stored = dense * dense_bytes + experts * stored_bytes(c.experts) + (held.embedding + held.head) * base
     widest = max(_widest(block) for block in model.blocks)
-    workspace = ACTIVATION_BYTES * batched_tokens * (4.0 * model.hidden + 3.0 * widest / c.tp) / c.attention_dp
+    workspace = ACTIVATION_BYTES * batched_tokens * (4.0 * model.hidden + 3.0 * widest / c.tp) / (c.attention_dp * c.cp)
     kv, state = _kv(model, c)
     stages = np.maximum(1.0, c.pp)
     beside = (zero, zero, zero, workspace, zero, zero, zero)
@@ -334,7 +334,8 @@ def _widest(block: Block) -> float:
 
 def _kv(model: Model, c: Columns) -> tuple[Column, Column]:
     """(bytes of a token, bytes of a sequence) that all layers of one rank cache. KV heads are copied where tp is larger; a
-    latent cache is whole on each rank; a window is counted as if it were full length (paged caches allocate it so)."""
+    latent cache is whole on each rank; cp splits the tokens of a sequence; a window is counted as if it were full length
+    (paged caches allocate it so)."""
     per_value = ELEMENT_BYTES[c.kv]
     token, sequence = np.zeros(c.n), np.zeros(c.n)
     for block in model.blocks:
@@ -347,4 +348,4 @@ def _kv(model: Model, c: Columns) -> tuple[Column, Column]:
             state = mixer.value_heads * mixer.key_dim * mixer.value_dim / c.tp
             conv = mixer.conv_width * (2 * mixer.key_heads * mixer.key_dim + mixer.value_heads * mixer.value_dim) / c.tp
             sequence = sequence + block.layers * ACTIVATION_BYTES * (state + conv)
-    return token, sequence
+    return token / c.cp, sequence

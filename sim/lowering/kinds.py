@@ -167,6 +167,8 @@ PARTS = (
     "gradients",
     "bubble",
     "host",
+    "draft",
+    "kv_traffic",
 )
 PHASE_IDS = {name: index for index, name in enumerate(PHASES)}
 PART_IDS = {name: index for index, name in enumerate(PARTS)}

@@ -78,7 +78,7 @@ def answer(
         figures=_figures(summed, served, asked, _leading(passes, served)),
         breakdown=served.busy_s,
         why=_why(served.busy_s, summed),
-        warnings=_warnings(served, asked),
+        warnings=(*_warnings(served, asked), *_site(deployment)),
         requests=_columns(served),
         series=served.series,
         meets_slo=meets,
@@ -148,7 +148,9 @@ def _named(name: str) -> tuple[str, str]:
         return name, "fraction"
     units = {
         "preemptions": "preemptions",
+        "swaps": "preemptions",
         "iterations": "iterations",
+        "tokens_per_decode": "tokens",
         "replica_hours": "h",
         "replicas_mean": "replicas",
         "replica_starts": "replicas",
@@ -202,6 +204,20 @@ def _warnings(served: Served, asked: Requests) -> tuple[str, ...]:
     if asked.dropped:
         out.append(f"{asked.dropped:,} rows of the trace have no token in or out and were left out.")
     return tuple(out)
+
+
+def _site(deployment: Deployment) -> tuple[str, ...]:
+    """Which factors of the user's site are in the times."""
+    words: dict[str, None] = {}
+    for chip, stack, site in (
+        (each.target.chip, each.target.stack, each.target.calibration.site) for each in deployment.setups
+    ):
+        if site is not None:
+            named = ", ".join(f"{name} x {value:.3g}" for name, value in site.factors.items() if value != 1.0)
+            words[
+                f"times are those of the site that devices/sites/{chip.id}--{stack.id}.yaml was fitted to: {named}."
+            ] = None
+    return tuple(words)
 
 
 def _columns(served: Served) -> dict[str, np.ndarray[Any, Any]]:

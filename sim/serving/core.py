@@ -13,8 +13,9 @@ import numpy as np
 
 from ..jit import inline, jit
 from . import state as at
-from .leaps import leap, may_leap
-from .prices import book, gap_bin, price
+from .leaps import demand, leap, may_leap
+from .prices import book, gap_bin, price, tokens_made
+from .refusals import refused_for
 from .state import Columns, Core, IntArray, Tables
 
 _NEVER = np.iinfo(np.int64).max
@@ -49,7 +50,10 @@ def _leave(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
     request = core.running[slot, at.ID]
     cached = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE]
     if core.running[slot, at.DECODES] == 1:
-        cached -= 1  # the last token made has no KV yet
+        left = core.running[slot, at.FINISH_STEP] - count[at.STEP]  # below 0: drafts beyond its end
+        cached = (
+            columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] - left - 1
+        )  # the last has no KV yet
         count[at.N_DECODING] -= 1
         count[at.N_FRESH] -= core.running[slot, at.FRESH]
         count[at.KV_TOKENS] -= cached + 1
@@ -68,8 +72,8 @@ def _next_finish(core: Core) -> None:
 
 @inline
 def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
-    """Evict the sequence that was admitted last; its KV will be computed again."""
-    count = core.counts
+    """Evict the sequence that was admitted last; its KV goes to host memory if there is room, else it is computed again."""
+    count, kept = core.counts, columns.tokens[core.running[core.counts[at.N_RUNNING] - 1, at.ID], at.DONE]
     slot = count[at.N_RUNNING] - 1
     request = core.running[slot, at.ID]
     if core.running[slot, at.DECODES] == 1:
@@ -77,9 +81,16 @@ def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
         columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT] - left
         if core.running[slot, at.FRESH] == 0:
             columns.times_s[request, at.LAST] = core.clock[at.LAST_DECODE]
+        kept = columns.tokens[request, at.INPUT] + columns.tokens[request, at.MADE] - 1
     _leave(tables, columns, core, slot)
     count[at.N_RUNNING] -= 1
     columns.tokens[request, at.CACHED] = 0
+    if kept > 0 and _blocks(kept, tables.whole[at.BLOCK]) <= count[at.HOST_FREE]:
+        count[at.HOST_FREE] -= _blocks(kept, tables.whole[at.BLOCK])
+        count[at.SWAPS] += 1
+        columns.tokens[request, at.CACHED] = columns.tokens[request, at.PARKED] = kept
+        columns.times_s[request, at.LOAD] = kept * tables.real[at.SWAP_TOKEN_S]
+        core.clock[at.LOAD_S] += columns.times_s[request, at.LOAD]
     columns.tokens[request, at.PREEMPTED] += 1
     count[at.PREEMPTIONS] += 1
     _push(columns, count, request, True)
@@ -87,9 +98,8 @@ def _preempt_last(tables: Tables, columns: Columns, core: Core) -> None:
 
 @inline
 def _demand(tables: Tables, core: Core) -> int:
-    """Blocks that the decoding sequences need for their next token."""
-    needed: int = core.growth[(-core.counts[at.STEP]) % tables.whole[at.BLOCK]]
-    return needed
+    """Blocks that the decoding sequences need for what they make next."""
+    return demand(tables, core, core.counts[at.STEP], tokens_made(tables, core.counts[at.ROUND]))
 
 
 @inline
@@ -157,7 +167,8 @@ def _admit(tables: Tables, columns: Columns, core: Core, budget: int, room: int)
         held = _blocks(target, whole[at.BLOCK])
         need = held
         if static:
-            need = _blocks(columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] - 1, whole[at.BLOCK])
+            longest = columns.tokens[request, at.INPUT] + columns.tokens[request, at.OUTPUT] + whole[at.VERIFY] - 2
+            need = _blocks(longest, whole[at.BLOCK])
         reserve = whole[at.WATERMARK] if count[at.N_RUNNING] > 0 else 0
         tokens = _chunk(tables, target - columns.tokens[request, at.CACHED], budget) if budget > 0 else 0
         if need + reserve > room or (tokens == 0 and not static):
@@ -171,6 +182,10 @@ def _admit(tables: Tables, columns: Columns, core: Core, budget: int, room: int)
         core.running[slot, at.CHUNK] = core.running[slot, at.DECODES] = core.running[slot, at.FRESH] = 0
         count[at.N_RUNNING] += 1
         columns.tokens[request, at.STATUS] = at.RUNNING
+        core.clock[at.LOAD_S] += columns.times_s[request, at.LOAD]
+        columns.times_s[request, at.LOAD] = 0.0
+        count[at.HOST_FREE] += _blocks(columns.tokens[request, at.PARKED], whole[at.BLOCK])
+        columns.tokens[request, at.PARKED] = 0
         columns.tokens[request, at.DONE] = columns.tokens[request, at.CACHED]
         if math.isnan(columns.times_s[request, at.ADMITTED]):
             columns.times_s[request, at.ADMITTED] = core.clock[at.NOW]
@@ -190,8 +205,9 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
         return False
     if whole[at.MODE] == at.CONTINUOUS:
         evicted = count[at.N_DECODING] > 0 and _grow(tables, columns, core)
-        count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
-        budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS] - count[at.N_DECODING])
+        count[at.B_DECODES] = count[at.N_DECODING]
+        count[at.B_SAMPLES] = count[at.N_DECODING] * whole[at.VERIFY]
+        budget = _go_on(tables, columns, core, whole[at.MAX_TOKENS] - count[at.B_SAMPLES])
         if not evicted:
             _admit(tables, columns, core, budget, count[at.FREE])
         return bool(count[at.B_DECODES] + count[at.B_CHUNKS] > 0)  # nothing: who waits lacks blocks that others hold
@@ -200,7 +216,8 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
         _admit(tables, columns, core, budget, count[at.FREE] - _demand(tables, core))
     if count[at.B_CHUNKS] == 0:
         _grow(tables, columns, core)
-        count[at.B_DECODES] = count[at.B_SAMPLES] = count[at.N_DECODING]
+        count[at.B_DECODES] = count[at.N_DECODING]
+        count[at.B_SAMPLES] = count[at.N_DECODING] * whole[at.VERIFY]
     return bool(count[at.B_DECODES] + count[at.B_CHUNKS] > 0)
 
 
@@ -208,7 +225,9 @@ def _form(tables: Tables, columns: Columns, core: Core) -> bool:
 def _finish(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
     count, request = core.counts, core.running[slot, at.ID]
     if core.running[slot, at.DECODES] == 1:
-        columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT]
+        beyond = count[at.STEP] - core.running[slot, at.FINISH_STEP]
+        count[at.EMITTED] -= beyond
+        core.gaps[0] -= beyond
     _leave(tables, columns, core, slot)
     columns.tokens[request, at.MADE] = columns.tokens[request, at.OUTPUT]
     columns.times_s[request, at.FINISH] = core.clock[at.END]
@@ -219,11 +238,15 @@ def _finish(tables: Tables, columns: Columns, core: Core, slot: int) -> None:
 
 
 @inline
-def _decoded(columns: Columns, core: Core) -> None:
-    """Every decoding sequence has made one token."""
+def _decoded(tables: Tables, columns: Columns, core: Core) -> None:
+    """Every decoding sequence has made a token, and those that were drafted well come with it."""
     count, end_s = core.counts, core.clock[at.END]
-    count[at.STEP] += 1
-    count[at.KV_TOKENS] += count[at.N_DECODING]
+    made = tokens_made(tables, count[at.ROUND])
+    count[at.ROUND] += 1
+    count[at.STEP] += made
+    count[at.KV_TOKENS] += count[at.N_DECODING] * made
+    count[at.EMITTED] += count[at.N_DECODING] * made
+    core.gaps[0] += count[at.N_DECODING] * (made - 1)
     if count[at.N_DECODING] > count[at.N_FRESH]:
         core.gaps[gap_bin(end_s - core.clock[at.LAST_DECODE])] += count[at.N_DECODING] - count[at.N_FRESH]
     if count[at.N_FRESH] > 0:
@@ -267,8 +290,9 @@ def _prefilled(tables: Tables, columns: Columns, core: Core, slot: int) -> bool:
 def _complete(tables: Tables, columns: Columns, core: Core) -> None:
     """The iteration at work has ended."""
     count = core.counts
+    core.clock[at.LOAD_S] = 0.0
     if count[at.B_DECODES] > 0:
-        _decoded(columns, core)
+        _decoded(tables, columns, core)
     if count[at.B_CHUNKS] == 0 and count[at.MIN_FINISH] > count[at.STEP]:
         return
     kept = 0
@@ -276,7 +300,7 @@ def _complete(tables: Tables, columns: Columns, core: Core) -> None:
         if core.running[i, at.CHUNK] > 0:
             gone = _prefilled(tables, columns, core, i)
         else:
-            gone = core.running[i, at.DECODES] == 1 and core.running[i, at.FINISH_STEP] == count[at.STEP]
+            gone = core.running[i, at.DECODES] == 1 and core.running[i, at.FINISH_STEP] <= count[at.STEP]
         if gone:
             _finish(tables, columns, core, i)
         else:
@@ -309,7 +333,7 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
         if count[at.PHASE] == at.BUSY:
             if clock[at.END] > until_s:
                 return True
-            if may_leap(core):
+            if may_leap(tables, core):
                 leap(tables, core, until_s, decide, False)
                 continue
             _complete(tables, columns, core)
@@ -326,25 +350,8 @@ def _advance(tables: Tables, columns: Columns, core: Core, until_s: float, decid
 
 
 @inline
-def _refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
-    if input_tokens + output_tokens > whole[at.MAX_LEN]:
-        return at.TOO_LONG
-    if _blocks(input_tokens + output_tokens - 1, whole[at.BLOCK]) > whole[at.BLOCKS]:
-        return at.NO_CAPACITY
-    if whole[at.ONE_SHOT] == 1 and input_tokens > whole[at.MAX_TOKENS]:
-        return at.ONE_PASS
-    return 0
-
-
-@jit
-def refusal(whole: IntArray, input_tokens: int, output_tokens: int) -> int:
-    """Why a replica with these settings can never serve such a request (a status), or 0."""
-    return _refusal(whole, input_tokens, output_tokens)
-
-
-@inline
 def _arrive(tables: Tables, columns: Columns, core: Core, request: int, now: float) -> bool:
-    refused = _refusal(tables.whole, columns.tokens[request, at.INPUT], columns.tokens[request, at.OUTPUT])
+    refused = refused_for(tables.whole, columns.tokens[request, at.INPUT], columns.tokens[request, at.OUTPUT])
     if refused:
         columns.tokens[request, at.STATUS] = refused
         return False
@@ -376,4 +383,4 @@ def horizon(tables: Tables, core: Core) -> float:
     """
     if core.counts[at.PHASE] != at.BUSY:
         return math.inf
-    return leap(tables, core, math.inf, True, True) if may_leap(core) else float(core.clock[at.END])
+    return leap(tables, core, math.inf, True, True) if may_leap(tables, core) else float(core.clock[at.END])

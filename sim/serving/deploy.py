@@ -13,7 +13,7 @@ from ..catalog.traffic import Requests
 from ..errors import InputError
 from ..lowering.footprint import serving_footprint
 from ..lowering.kernels import Kernels
-from .pack import Pack, pack
+from .pack import Pack, pack_of
 from .pools import Pool, Scaling
 from .settings import as_served
 from .setup import Deployment, Setup
@@ -34,7 +34,7 @@ def packed(setup: Setup, asked: Requests) -> tuple[Pack, cost.Machine]:
         return cost.seconds(rows, machine)
 
     longest = int((asked.input_tokens.astype(np.int64) + asked.output_tokens).max(initial=1))
-    return pack(setup.model, setup.plan, target, setup.engine, price, longest), machine
+    return pack_of(setup, price, longest), machine
 
 
 def pools(deployment: Deployment, asked: Requests, models: Sequence[str]) -> tuple[list[Pool], list[cost.Machine]]:

@@ -33,9 +33,12 @@ def evict_all(tables: Tables, columns: Columns, core: Core, now: float, gone: In
         filled += 1
     for i in range(filled):
         tokens[gone[i], at.STATUS] = at.PENDING
-        tokens[gone[i], at.CACHED] = 0
+        tokens[gone[i], at.CACHED] = tokens[gone[i], at.PARKED] = 0
+        columns.times_s[gone[i], at.LOAD] = 0.0
     count[at.N_RUNNING] = count[at.N_WAITING] = count[at.N_DECODING] = count[at.N_FRESH] = count[at.KV_TOKENS] = 0
     count[at.FREE] = tables.whole[at.BLOCKS]
+    count[at.HOST_FREE] = tables.whole[at.HOST_BLOCKS]
+    clock[at.LOAD_S] = 0.0
     count[at.MIN_FINISH] = np.iinfo(np.int64).max
     count[at.PHASE] = at.IDLE
     clock[at.NOW] = max(clock[at.NOW], now)

@@ -86,7 +86,7 @@ class Run:
         for replica in self.replicas:
             pool = self.pools[replica.pool]
             if pool.pack.limits.prefix_cache and self.requests.blocks is not None and pool.role != "decode":
-                replica.prefixes = PrefixCache(self.requests.block_tokens)
+                replica.prefixes = PrefixCache(self.requests.block_tokens, pool.pack.limits.prefix_tiers)
             if pool.role == "prefill":
                 replica.report_to([self._prefilled])
             elif pool.role == "decode":
@@ -117,7 +117,7 @@ class Run:
         pack = pool.pack
         found = load(pack.limits.scheduler, SCHEDULERS, "scheduler", "decide")
         watched = any(hasattr(watcher, "iteration") for watcher in watch)
-        if found in SCHEDULERS.values() and not watched:
+        if found in SCHEDULERS.values() and found.mode >= 0 and not watched:
             return Compiled(pack, self.columns)
         stepper = Stepper(pack, self.columns, make(found, pack.limits), leap=leap, watch=watch)
         stepper.number = len(self.replicas)
@@ -211,6 +211,7 @@ class Run:
         given = int(self.columns.tokens[asked.id, at.INPUT])
         cached = replica.cached_tokens(asked.blocks, given, pack.limits.kv_block)
         self.columns.tokens[asked.id, at.CACHED] = self.cached_tokens[asked.id] = cached
+        self.columns.times_s[asked.id, at.LOAD] = replica.prefixes.loaded_s if replica.prefixes else 0.0
 
     def _prefilled(self, request: int, number: int, now: float) -> None:
         """A prefill replica has made a token: the last one, or the KV sets out."""
@@ -323,4 +324,9 @@ def _columns(pools: Sequence[Pool], requests: Requests) -> Columns:
     if len(arrival_s) and (np.diff(arrival_s) < 0).any():
         raise InputError(f"requests {requests.name}: arrivals are not in order. Sort them.")
     made = np.ones_like(made) if any(pool.pack.limits.one_shot for pool in pools) else made
-    return columns_of(arrival_s, given, made)
+    out = columns_of(arrival_s, given, made)
+    if requests.priority is not None:
+        out.tokens[:, at.PRIORITY] = requests.priority
+    if requests.sessions is not None:
+        out.tokens[:, at.CLIENT] = requests.sessions
+    return out

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from ..jit import inline
 from . import state as at
-from .prices import decode_point, gap_bin, kv_column, share, trunk_point, within
+from .prices import decode_point, gap_bin, kv_column, linear_tokens, share, tokens_made, trunk_point, within
 from .state import Core, Tables
 
 
 @inline
-def may_leap(core: Core) -> bool:
+def demand(tables: Tables, core: Core, step: int, made: int) -> int:
+    """Blocks that the decoding sequences need for their next `made` tokens when each has made `step`."""
+    needed = 0
+    for ahead in range(made):
+        needed += core.growth[(-step - ahead) % tables.whole[at.BLOCK]]
+    return needed
+
+
+@inline
+def may_leap(tables: Tables, core: Core) -> bool:
     """A pure decode batch is at work, everyone in it has decoded before, and whoever waits was left out when it was formed:
     then the next decision is the same until somebody arrives, completes or lacks a block."""
     count = core.counts
     settled = count[at.B_CHUNKS] == 0 and count[at.N_FRESH] == 0 and count[at.NEWCOMER] == 0
-    return bool(settled and count[at.B_DECODES] == count[at.N_DECODING] and count[at.STEP] + 1 < count[at.MIN_FINISH])
+    ahead = count[at.STEP] + tokens_made(tables, count[at.ROUND])
+    return bool(settled and count[at.B_DECODES] == count[at.N_DECODING] and ahead < count[at.MIN_FINISH])
 
 
 @inline
@@ -26,37 +36,50 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
     """Go on from the iteration at work, which ends by `until_s`, as far as may be; afterwards one is at work, or none was
     started because of `until_s` or because a sequence lacks a block. Returns when the last of them ends. On `trial` nothing
     changes."""
-    count, clock, uses, gaps, growth, table = core.counts, core.clock, core.uses, core.gaps, core.growth, tables.decode
-    decodes, block, pad = count[at.N_DECODING], tables.whole[at.BLOCK], tables.whole[at.PAD_KV]
+    count, clock, uses, gaps, table = core.counts, core.clock, core.uses, core.gaps, tables.decode
+    drafting = tables.whole[at.VERIFY] > 1
+    decodes, pad, block, growth = count[at.N_DECODING], tables.whole[at.PAD_KV], tables.whole[at.BLOCK], core.growth
     passes = min(tables.whole[at.PP], decodes)
-    cell, weight = trunk_point(tables, decodes, passes)
+    cell, weight = trunk_point(tables, linear_tokens(tables, decodes, 0), passes)
     row, row_weight = decode_point(tables, decodes, passes)
     fixed_s = clock[at.TRUNK_S] + clock[at.LOGITS_S]
     floor_s, step_s, sequences_s = (
-        tables.host_s[at.LAUNCH_FLOOR_S],
-        tables.host_s[at.STEP_HOST_S],
-        tables.host_s[at.SEQUENCE_HOST_S] * share(tables, decodes, passes),
+        tables.real[at.LAUNCH_FLOOR_S],
+        tables.real[at.STEP_HOST_S],
+        tables.real[at.SEQUENCE_HOST_S] * share(tables, decodes, passes),
     )
     now, end, last = clock[at.NOW], clock[at.END], clock[at.LAST_DECODE]
-    step, kv, free, steps = count[at.STEP], count[at.KV_TOKENS], count[at.FREE], 0
+    step, kv, free, steps, rounds = count[at.STEP], count[at.KV_TOKENS], count[at.FREE], 0, count[at.ROUND]
+    made, emitted, draft_s, drafts_s = tokens_made(tables, rounds), 0, 0.0, clock[at.SUM_DRAFT_S]
     busy_s, running_s, block_s = clock[at.BUSY_S], clock[at.RUNNING_S], clock[at.BLOCK_S]
     decode_s, logits_s, host_s = clock[at.SUM_DECODE_S], clock[at.SUM_LOGITS_S + 1], clock[at.SUM_HOST_S + 1]
     low, high = uses[1, cell], uses[1, cell + (weight > 0.0)]
     working = True
-    while end <= until_s and step + 1 < count[at.MIN_FINISH]:
-        step += 1
-        kv += decodes
+    while end <= until_s and step + made < count[at.MIN_FINISH]:
+        step += made
+        rounds += 1
+        kv += decodes * made
+        emitted += decodes * made
         if not trial:
             gaps[gap_bin(end - last)] += decodes
+            if drafting:
+                gaps[0] += decodes * (made - 1)
         now = last = end
-        need = growth[(-step) % block]
+        if drafting:
+            made = tokens_made(tables, rounds)
+            need = demand(tables, core, step, made)
+        else:
+            need = growth[(-step) % block]
         if now > until_s or (now == until_s and not decide) or need > free:
             working = False
             break
         free -= need
         column, kv_weight = kv_column(kv / decodes, pad)
         attention_s = within(table, row, row_weight, column, kv_weight)
-        device_s = fixed_s + attention_s
+        if drafting:
+            draft_s = within(tables.draft, row, row_weight, column, kv_weight)
+            drafts_s += draft_s
+        device_s = fixed_s + attention_s + draft_s
         seconds = max(device_s, floor_s) + step_s + sequences_s
         low += 1.0 - weight
         high += weight
@@ -72,6 +95,8 @@ def leap(tables: Tables, core: Core, until_s: float, decide: bool, trial: bool) 
         return float(end)
     clock[at.NOW], clock[at.END], clock[at.LAST_DECODE] = now, end, last
     count[at.STEP], count[at.KV_TOKENS], count[at.FREE] = step, kv, free
+    count[at.ROUND], clock[at.SUM_DRAFT_S], clock[at.LOAD_S] = rounds, drafts_s, 0.0
+    count[at.EMITTED] += emitted
     clock[at.BUSY_S], clock[at.RUNNING_S], clock[at.BLOCK_S] = busy_s, running_s, block_s
     clock[at.SUM_DECODE_S], clock[at.SUM_LOGITS_S + 1], clock[at.SUM_HOST_S + 1] = decode_s, logits_s, host_s
     uses[1, cell] = low

@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog.calibrations import Stack
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..lowering.kernels import DTYPE_IDS, EMBEDDING, HEAD, SEND, Kernels
-from ..lowering.kinds import KIND_IDS, PART_IDS, PARTS, PHASE_IDS
+from ..lowering.kinds import KIND_IDS, KINDS, PART_IDS, PARTS, PHASE_IDS
 from ..lowering.passes import units
 from ..lowering.sharding import Step
-from .state import FloatArray
+from .state import FloatArray, IntArray
 
 Price = Callable[[Kernels], FloatArray]  # seconds of one run of each row
+CLASSES = (*(kind.name for kind in KINDS), "latent_decode")  # of kernels that a stack knows a factor of
 _LOOKS = [KIND_IDS[name] for name in ("attention_prefill", "attention_decode", "linear_attention")]
 
 
@@ -29,24 +31,31 @@ class Lowered:
     """Seconds of the parts of a pass of one replica (its slowest rank; all stages of a pipeline together)."""
 
     def __init__(
-        self, model: Model, plan: Plan, price: Price, small_kernels: float = 0.0, hidden_s: float = 0.0
+        self, model: Model, plan: Plan, price: Price, stack: Stack | None = None, query_tokens: float = 1.0
     ) -> None:
-        """hidden_s: of each launch, what is hidden behind the kernels before and after it; at most half of a kernel."""
+        """stack: how kernels run among their neighbours (`among_neighbours`); None: as they do alone. query_tokens: of each
+        sequence in a decode step."""
         self.model = model
+        self.query_tokens = query_tokens
         self.plan = plan
-        self.price = (lambda rows: _shortened(rows, price(rows), hidden_s)) if hidden_s else price
+        # experts beside attention data parallelism are copied and placed by their loads
+        skewed = stack is not None and plan.attention_dp == 1
+        self.skew = stack.factors.get("routing_skew", 0.0) if stack is not None and skewed else 0.0
+        small_kernels = 0.0 if stack is None else stack.kernels_per_layer * model.layers
+        self.price = price if stack is None else lambda rows: among_neighbours(rows, price(rows), stack)
         self.two_sided = any(block.side == "encoder" for block in model.blocks) and not model.encoder_only
-        decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0, 50.0)
+        decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0 * plan.cp, 50.0)
         shared = set(self._rows(decode)) & set(self._rows(prompt))
         self._in_trunk = {
             "decode": np.array([row in shared for row in self._rows(decode)]),
             "prefill": np.array([row in shared for row in self._rows(prompt)]),
         }
         self.launches = float(decode.count.sum()) + small_kernels
-        self._small_s = small_kernels * float(self.price(_small_kernel())[0]) if small_kernels else 0.0
+        self._small_s = small_kernels * float(self.price(small_kernel())[0]) if small_kernels else 0.0
 
     def trunk_s(self, tokens: FloatArray) -> FloatArray:
-        """Seconds by part [n, PARTS] of so many tokens [n] of the whole replica, spread evenly over attention-DP ranks."""
+        """Seconds by part [n, PARTS] of so many tokens [n] of the whole replica (of a context-parallel rank), spread evenly over
+        attention-DP ranks."""
         table = self._table("decode", np.ceil(tokens / self.plan.attention_dp), 1.0, 1.0)
         rows = np.repeat(self._in_trunk["decode"], len(tokens))
         out = np.zeros((len(tokens), len(PARTS)))
@@ -62,13 +71,17 @@ class Lowered:
         return self._sum(table, ~self._trunk_rows(table, "decode") & (table.site == HEAD), len(sequences))
 
     def decode_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray:
-        """Seconds [n] of the attention of one token each of so many sequences [n] that look at kv_tokens [n] each."""
-        table = self._table("decode", sequences, 1.0, kv_tokens)
+        """Seconds [n] of the attention of so many sequences [n], the first token of each of which looks at kv_tokens [n]."""
+        table = self._table("decode", sequences, self.query_tokens, kv_tokens + (self.query_tokens - 1.0))
         rows = ~self._trunk_rows(table, "decode") & (table.site != HEAD)
         if self.two_sided:  # the encoder has done its work
             sides = np.array([block.side == "encoder" for block in self.model.blocks])
             rows &= (table.site < 0) | ~sides[np.maximum(table.site, 0)]
         return self._sum(table, rows, len(sequences))
+
+    def draft_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray:
+        """Nothing is drafted."""
+        return np.zeros(len(sequences))
 
     def prefill_s(self, sequences: FloatArray, query_tokens: FloatArray, kv_tokens: FloatArray) -> FloatArray:
         """Seconds [n] of the attention of query_tokens [n] new ones of each sequence over kv_tokens [n], theirs included."""
@@ -88,7 +101,7 @@ class Lowered:
     def _table(self, phase: str, sequences: Any, query_tokens: Any, kv_tokens: Any) -> Kernels:
         """n passes at once. Sequences are those of one attention-DP rank: every rank gets as many."""
         n = len(sequences) if isinstance(sequences, np.ndarray) else 1
-        step = Step(phase, sequences * self.plan.attention_dp, query_tokens, kv_tokens)
+        step = Step(phase, sequences * self.plan.attention_dp, query_tokens, kv_tokens, self.skew)
         table = units(self.model, [self.plan] * n, step)
         times = np.zeros(len(self.model.blocks) + 3)  # by site; the last ones are SEND, HEAD, EMBEDDING
         times[: len(self.model.blocks)] = [block.layers for block in self.model.blocks]
@@ -108,14 +121,27 @@ class Lowered:
         return keys
 
 
-def _shortened(rows: Kernels, seconds: FloatArray, hidden_s: float) -> FloatArray:
-    """Kernels timed alone -> kernels that follow one another without the host."""
-    launches = np.where(rows.kind == KIND_IDS["memory"], rows.dims[:, 2], 1.0)
-    out: FloatArray = np.maximum(seconds - hidden_s * launches, 0.5 * seconds)
+def among_neighbours(rows: Kernels, seconds: FloatArray, stack: Stack) -> FloatArray:
+    """Seconds of kernels timed alone -> of kernels that follow one another without the host [n]. Of each launch a part runs while
+    its neighbours start and end, at most half of a kernel; what stays is multiplied by the stack's factor of its kind."""
+    passes = np.array([stack.factors.get(f"{name}_passes", 1.0) for name in CLASSES])
+    left = np.maximum(seconds - stack.launch_hidden_s * launches(rows), 0.5 * seconds)
+    out: FloatArray = left * passes[classes(rows)]
     return out
 
 
-def _small_kernel() -> Kernels:
+def classes(rows: Kernels) -> IntArray:
+    """Index into CLASSES of each row [n]: its kind, but for decodes that look at latents, which are keys and values at once."""
+    latent = (rows.kind == KIND_IDS["attention_decode"]) & (rows.dims[:, 6] <= rows.dims[:, 4])
+    return np.where(latent, len(KINDS), rows.kind).astype(np.int64)
+
+
+def launches(rows: Kernels) -> FloatArray:
+    """Launches that each row stands for [n]."""
+    return np.where(rows.kind == KIND_IDS["memory"], rows.dims[:, 2], 1.0)
+
+
+def small_kernel() -> Kernels:
     """One launch that does next to nothing."""
     row = np.zeros((1, 8))
     row[0, 2] = 1.0

@@ -133,6 +133,8 @@ def _occupancy(served: Served, latency_s: float) -> dict[str, float]:
         "iterations": float(served.counters[:, at.ITERATIONS].sum()),
         "batch_mean": float(served.counters[:, at.DECODED].sum())
         / max(1.0, float(served.counters[:, at.DECODE_STEPS].sum())),
+        "tokens_per_decode": float(served.counters[:, at.EMITTED].sum())
+        / max(1.0, float(served.counters[:, at.DECODED].sum())),
         "replica_hours": paid_s / 3600.0,
         "replicas_mean": paid_s / duration_s,
     }
@@ -143,6 +145,9 @@ def _operations(served: Served) -> dict[str, float]:
     out: dict[str, float] = {}
     if served.failures:
         out |= {"failures": float(served.failures), "retries": float(served.retries.sum())}
+    swaps = int(served.counters[:, at.SWAPS].sum())
+    if swaps:
+        out["swaps"] = float(swaps)
     if served.starts:
         out["replica_starts"] = float(served.starts)
     moved = served.moved_s > 0.0

@@ -13,11 +13,13 @@ from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..lowering.kinds import PARTS
 from . import state as at
+from .drafter import Speculated, drafting, tokens_a_step
 from .limits import Limits
 from .lowered import Lowered, Price
 from .prices import FIRST_KV
 from .schedulers import SCHEDULERS, load
-from .settings import as_served, kv_blocks, of_replica, resolved
+from .settings import as_served, kv_blocks, of_replica, off_device, resolved
+from .setup import Setup
 from .state import N_PARTS, Core, FloatArray, IntArray, Tables
 
 _WINDOW = 16  # grid points priced together: one call of lowering costs far more than one more row
@@ -26,13 +28,14 @@ _UNBOUNDED = 2**40
 
 
 class Costs(Protocol):
-    """Seconds of the parts of a pass; see `lowered.Lowered`."""
+    """Seconds of the parts of a pass; see `lowered.Lowered`. draft_s is asked for only where tokens are drafted."""
 
     launches: float
 
     def trunk_s(self, tokens: FloatArray) -> FloatArray: ...
     def logits_s(self, sequences: FloatArray) -> FloatArray: ...
     def decode_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
+    def draft_s(self, sequences: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
     def prefill_s(self, sequences: FloatArray, query_tokens: FloatArray, kv_tokens: FloatArray) -> FloatArray: ...
 
 
@@ -40,14 +43,15 @@ class Pack:
     """Tables of one replica and what fills them. Replicas of equal configuration share one pack."""
 
     def __init__(self, costs: Costs, limits: Limits) -> None:
-        tokens = max(limits.max_batched_tokens, limits.max_num_seqs)  # room for a token of each sequence at least
+        verified = limits.max_num_seqs * (1 + limits.drafts)
+        tokens = max(limits.max_batched_tokens, verified)  # room for a decode step of every sequence at least
         limits = replace(limits, max_batched_tokens=tokens)
         self.costs = costs
         self.limits = limits
         buckets = _powers(tokens) if limits.power_of_two else limits.buckets
-        sequence_buckets = _powers(limits.max_num_seqs) if limits.power_of_two else ()
+        sequence_buckets = _powers(verified) if limits.power_of_two else ()
         self.token_points = _grid(tokens, 256, 32, buckets)
-        self.sequence_points = _grid(limits.max_num_seqs, 8, 4, sequence_buckets)
+        self.sequence_points = _grid(verified, 8, 4, sequence_buckets)
         self.query_points = _grid(tokens, 8, 4, buckets if limits.power_of_two else ())
         columns = 3 + max(0, math.ceil(math.log2(max(limits.longest, 2 * FIRST_KV) / FIRST_KV)))
         self.kv_points = np.array([0.0] + [FIRST_KV * 2.0**c for c in range(columns)])
@@ -57,11 +61,11 @@ class Pack:
     def _tables(self, tokens: int, buckets: tuple[int, ...], sequence_buckets: tuple[int, ...]) -> Tables:
         limits, points, v = self.limits, self.sequence_points, len(self.kv_points) + 1
         cell, weight = _cells(self.token_points, tokens, buckets)
-        row, row_weight = _cells(points, limits.max_num_seqs, sequence_buckets)
+        row, row_weight = _cells(points, limits.max_num_seqs * (1 + limits.drafts), sequence_buckets)
         query, query_weight = _cells(self.query_points, tokens, buckets if limits.power_of_two else ())
         return Tables(
             whole=self._whole(),
-            host_s=np.array([limits.eager_launch_s * self.costs.launches, limits.step_host_s, limits.sequence_host_s]),
+            real=self._real(),
             cell=cell,
             weight=weight,
             trunk=np.full(len(self.token_points), np.nan),
@@ -70,10 +74,19 @@ class Pack:
             row_weight=row_weight,
             logits=np.full(len(points), np.nan),
             decode=np.full((len(points), v), np.nan),
+            draft=np.full((len(points), v), np.nan),
             query=query,
             query_weight=query_weight,
             prefill=np.full((len(self.query_points), v, 2), np.nan),
         )
+
+    def _real(self) -> FloatArray:
+        limits, real = self.limits, np.zeros(at.REALS)
+        real[at.LAUNCH_FLOOR_S] = limits.eager_launch_s * self.costs.launches
+        real[at.STEP_HOST_S], real[at.SEQUENCE_HOST_S] = limits.step_host_s, limits.sequence_host_s
+        real[at.PROMPT_HOST_S] = limits.prompt_host_s
+        real[at.TOKENS_A_STEP], real[at.SWAP_TOKEN_S] = limits.tokens_a_step, limits.swap_token_s
+        return real
 
     def _whole(self) -> IntArray:
         limits, whole = self.limits, np.zeros(at.SETTINGS, dtype=np.int64)
@@ -88,11 +101,13 @@ class Pack:
         whole[at.ONE_SHOT] = limits.one_shot
         whole[at.ATTENTION_DP], whole[at.PP] = limits.attention_dp, limits.pp
         whole[at.PAD_KV] = limits.power_of_two
+        whole[at.VERIFY], whole[at.CP] = 1 + limits.drafts, limits.cp
+        whole[at.HOST_BLOCKS] = limits.host_blocks
         return whole
 
     def refused(self, input_tokens: int, output_tokens: int) -> int:
         """Why a request can never be served here (a status of `state.REASONS`), or 0."""
-        from .core import refusal
+        from .refusals import refusal
 
         return int(refusal(self.tables.whole, input_tokens, output_tokens))
 
@@ -128,6 +143,9 @@ class Pack:
         kv = np.maximum(self.kv_points, 1.0)
         seconds = self.costs.decode_s(np.full(len(kv), self.sequence_points[row]), kv)
         self.tables.decode[row, :-1], self.tables.decode[row, -1] = seconds, seconds[-1]
+        if self.limits.drafts:
+            seconds = self.costs.draft_s(np.full(len(kv), self.sequence_points[row]), kv)
+            self.tables.draft[row, :-1], self.tables.draft[row, -1] = seconds, seconds[-1]
 
     def _fill_prefill(self, row: int, column: int) -> None:
         rows = _lacking(self.tables.prefill[:, column, 0], row)
@@ -170,20 +188,39 @@ def _cells(points: FloatArray, largest: int, buckets: tuple[int, ...]) -> tuple[
 
 
 def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price, longest: int) -> Pack:
-    """One replica of a model under a plan. price: seconds of each row, such as `cost.seconds` with a machine; longest:
-    tokens (input and output) of the longest request. Settings of `engine` count for the whole replica; a stack's defaults of
-    sequences and tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does
-    not fit."""
-    engine, stack = of_replica(resolved(engine, target), engine, plan.attention_dp * plan.pp), target.stack
-    plan = as_served(plan, model, target.chip)
-    recommender = any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
-    one_shot = model.encoder_only or recommender
-    limits = Limits(
+    """One replica of a model under a plan; see `pack_of`."""
+    return pack_of(Setup(model, plan, target, engine), price, longest)
+
+
+def pack_of(setup: Setup, price: Price, longest: int) -> Pack:
+    """One replica of a setup. price: seconds of each row, such as `cost.seconds` with a machine; longest: tokens (input and
+    output) of the longest request. Settings of the engine count for the whole replica; a stack's defaults of sequences and
+    tokens are those of one attention-DP rank. Raises InputError for illegal settings, Infeasible if it does not fit."""
+    model, target, given = setup.model, setup.target, setup.engine
+    engine = of_replica(resolved(given, target), given, setup.plan.attention_dp * setup.plan.pp)
+    plan = as_served(setup.plan, model, target.chip)
+    drafter = drafting(model, plan, engine, setup.draft_model)
+    limits = _limits(replace(setup, plan=plan, engine=engine), drafter, longest)
+    lowered = Lowered(model, plan, price, target.stack, 1.0 + limits.drafts)
+    if drafter is None:
+        return Pack(lowered, limits)
+    return Pack(Speculated(lowered, Lowered(*drafter, price, target.stack), limits.drafts), limits)
+
+
+def _limits(setup: Setup, drafter: tuple[Model, Plan] | None, longest: int) -> Limits:
+    """Limits of a setup whose plan and engine are resolved."""
+    model, plan, target, engine = setup.model, setup.plan, setup.target, setup.engine
+    stack, asked, site = target.stack, engine.speculative, target.calibration.site
+    host, request = (site.host, site.request) if site else (1.0, 1.0)
+    drafts = asked.tokens if asked else 0
+    one_shot = model.encoder_only or any(isinstance(block.ffn, EmbeddingBags) for block in model.blocks)
+    host_blocks, swap_token_s, tiers = off_device(model, plan, engine, target, drafter)
+    return Limits(
         max_num_seqs=engine.max_num_seqs or 1,
         max_batched_tokens=engine.max_batched_tokens or 1,
         scheduler=engine.scheduler or "continuous",
         kv_block=engine.kv_block,
-        kv_blocks=None if one_shot else kv_blocks(model, plan, engine, target),
+        kv_blocks=None if one_shot else kv_blocks(model, plan, engine, target, drafter),
         watermark=engine.watermark,
         prefix_cache=engine.prefix_cache,
         max_model_len=engine.max_model_len or model.max_positions or 2**31,
@@ -191,13 +228,19 @@ def pack(model: Model, plan: Plan, target: Target, engine: Engine, price: Price,
         one_shot=one_shot,
         attention_dp=plan.attention_dp,
         pp=plan.pp,
+        cp=plan.cp,
+        drafts=drafts,
+        tokens_a_step=tokens_a_step(drafts, asked.acceptance if asked else 0.0),
+        host_blocks=host_blocks,
+        swap_token_s=swap_token_s,
+        prefix_tiers=tiers,
         chips=math.ceil(plan.tp * plan.pp * plan.cp * plan.attention_dp / target.chip.ranks),
         buckets=engine.buckets,
         power_of_two=stack.buckets == "power_of_two",
-        eager_launch_s=stack.host_launch_s if stack.launch == "eager" else 0.0,
-        step_host_s=stack.step_host_s,
-        sequence_host_s=stack.sequence_host_s,
-        request_host_s=stack.request_host_s,
+        eager_launch_s=host * stack.host_launch_s if stack.launch == "eager" else 0.0,
+        step_host_s=host * stack.step_host_s,
+        sequence_host_s=host * stack.sequence_host_s,
+        prompt_host_s=host * stack.prompt_host_s,
+        request_host_s=request * stack.request_host_s,
+        ahead_steps=stack.ahead_steps,
     )
-    lowered = Lowered(model, plan, price, stack.kernels_per_layer * model.layers, stack.launch_hidden_s)
-    return Pack(lowered, limits)

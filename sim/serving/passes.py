@@ -33,7 +33,9 @@ def mean_passes(setup: Setup, served: Served, pool: int, machine: cost.Machine) 
     decoded, steps = served.counters[served.pool == pool][:, [at.DECODED, at.DECODE_STEPS]].sum(axis=0).tolist()
     passes = {"prefill": Step("prefill", 1.0, prompt, prompt)}
     if decoded:
-        passes["decode"] = Step("decode", max(1.0, decoded / steps), 1.0, prompt + made / 2.0)
+        asked = setup.engine.speculative
+        query = 1.0 + (asked.tokens if asked else 0)
+        passes["decode"] = Step("decode", max(1.0, decoded / steps), query, prompt + made / 2.0)
     return {phase: _mean_pass(setup, step, machine) for phase, step in passes.items()}
 
 

@@ -58,14 +58,31 @@ def trunk_point(tables: Tables, tokens: int, passes: int) -> tuple[int, float]:
 
 
 @inline
+def tokens_made(tables: Tables, rounds: int) -> int:
+    """Tokens that each sequence makes in the decode step behind so many others: the mean, its fraction carried on, so that
+    compiled and stepped runs agree to the bit and no sequence is off by a token."""
+    mean = tables.real[at.TOKENS_A_STEP]
+    if mean == 1.0:
+        return 1
+    return int(math.floor((rounds + 1) * mean) - math.floor(rounds * mean))
+
+
+@inline
+def linear_tokens(tables: Tables, decodes: int, chunk_tokens: int) -> int:
+    """Tokens that a rank's matrices see: all that are verified of decoding sequences, and its share of the prompts."""
+    cp = tables.whole[at.CP]
+    return int(decodes * tables.whole[at.VERIFY] + (chunk_tokens + cp - 1) // cp)
+
+
+@inline
 def _fullest(tables: Tables, core: Core, chunk_tokens: int, passes: int) -> int:
     """Tokens of a batch in which every attention-DP rank had as many as the fullest has: a prompt stays on one rank."""
     ways, decodes, longest = tables.whole[at.ATTENTION_DP] * passes, core.counts[at.B_DECODES], 0
     for i in range(core.counts[at.B_CHUNKS]):
         longest = max(longest, core.chunks[i, at.QUERY])
     prompts = max(longest, (chunk_tokens + ways - 1) // ways)
-    spread = ((decodes + ways - 1) // ways + prompts) * ways
-    return int(max(decodes + chunk_tokens, min(spread, tables.whole[at.MAX_TOKENS])))
+    spread = linear_tokens(tables, (decodes + ways - 1) // ways, prompts) * ways
+    return int(max(linear_tokens(tables, decodes, chunk_tokens), min(spread, tables.whole[at.MAX_TOKENS])))
 
 
 @inline
@@ -99,6 +116,8 @@ def _decode_s(tables: Tables, core: Core, decodes: int, passes: int) -> bool:
             return _lacks(core, at.DECODE, r, 0)
     column, kv_weight = kv_column(core.counts[at.KV_TOKENS] / decodes, tables.whole[at.PAD_KV])
     core.clock[at.DECODE_S] = within(tables.decode, row, weight, column, kv_weight)
+    if tables.whole[at.VERIFY] > 1:
+        core.clock[at.DRAFT_S] = within(tables.draft, row, weight, column, kv_weight)
     return True
 
 
@@ -134,7 +153,7 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     """
     decodes, chunks, samples = core.counts[at.B_DECODES], core.counts[at.B_CHUNKS], core.counts[at.B_SAMPLES]
     passes = min(tables.whole[at.PP], decodes + chunks)
-    cell, weight = trunk_point(tables, decodes + chunk_tokens, passes)
+    cell, weight = trunk_point(tables, linear_tokens(tables, decodes, chunk_tokens), passes)
     for c in range(cell, cell + 1 + (weight > 0.0)):
         if math.isnan(tables.trunk[c]):
             return _lacks(core, at.TRUNK, c, 0)
@@ -158,18 +177,20 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
         sampled = tables.logits[row]
         if row_weight > 0.0:
             sampled = between(sampled, tables.logits[row + 1], row_weight)
-    core.clock[at.DECODE_S] = core.clock[at.PREFILL_S] = 0.0
+    core.clock[at.DECODE_S] = core.clock[at.PREFILL_S] = core.clock[at.DRAFT_S] = 0.0
     if decodes > 0 and not _decode_s(tables, core, decodes, passes):
         return False
     if chunks > 0 and not _prefill_s(tables, core, chunks, passes):
         return False
-    device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S]
-    total = max(device, tables.host_s[at.LAUNCH_FLOOR_S]) + tables.host_s[at.STEP_HOST_S]
-    total += tables.host_s[at.SEQUENCE_HOST_S] * share(tables, decodes + chunks, passes)
+    device = trunk + sampled + core.clock[at.DECODE_S] + core.clock[at.PREFILL_S] + core.clock[at.DRAFT_S]
+    total = max(device, tables.real[at.LAUNCH_FLOOR_S]) + tables.real[at.STEP_HOST_S]
+    total += tables.real[at.SEQUENCE_HOST_S] * share(tables, decodes + chunks, passes)
+    if chunks > 0:
+        total += tables.real[at.PROMPT_HOST_S]
     core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device
-    core.clock[at.SECONDS] = total
+    core.clock[at.SECONDS] = total + core.clock[at.LOAD_S]
     core.counts[at.MISSING] = at.NOTHING
     return True
 
@@ -180,9 +201,9 @@ def _sum_up(tables: Tables, core: Core, chunk_tokens: int, times: float) -> None
     prompts and decodes."""
     count, clock = core.counts, core.clock
     decodes, chunks, seconds = count[at.B_DECODES], count[at.B_CHUNKS], times * clock[at.SECONDS]
-    decode_share = decodes / (decodes + chunk_tokens)
+    tokens = linear_tokens(tables, decodes, chunk_tokens)
+    decode_share = decodes * tables.whole[at.VERIFY] / tokens
     passes = min(tables.whole[at.PP], decodes + chunks)
-    tokens = decodes + chunk_tokens
     if tables.whole[at.ATTENTION_DP] > 1 and chunks > 0:
         _book_trunk(tables, core, 2, _fullest(tables, core, chunk_tokens, passes), passes, times)
         _book_trunk(tables, core, 2, tokens, passes, -times)
@@ -194,6 +215,8 @@ def _sum_up(tables: Tables, core: Core, chunk_tokens: int, times: float) -> None
             clock[at.SUM_HOST_S + phase] += share * clock[at.HOST_S]
     clock[at.SUM_DECODE_S] += times * clock[at.DECODE_S]
     clock[at.SUM_PREFILL_S] += times * clock[at.PREFILL_S]
+    clock[at.SUM_DRAFT_S] += times * clock[at.DRAFT_S]
+    clock[at.SUM_LOAD_S] += times * clock[at.LOAD_S]
     clock[at.BUSY_S] += seconds
     clock[at.RUNNING_S] += seconds * count[at.N_RUNNING]
     clock[at.BLOCK_S] += seconds * (tables.whole[at.BLOCKS] - count[at.FREE])
@@ -256,3 +279,9 @@ def cut_batch(tables: Tables, core: Core, now: float) -> None:
 def count_gap(core: Core, gap_s: float) -> None:
     """Count one gap between two tokens."""
     core.gaps[gap_bin(gap_s)] += 1
+
+
+@jit
+def tokens_next(tables: Tables, rounds: int) -> int:
+    """`tokens_made`, for callers in Python."""
+    return tokens_made(tables, rounds)

@@ -144,7 +144,7 @@ class Replica:
         gone = self.executor.evict_all(self.env.now)
         self.held.clear()
         if self.prefixes is not None:
-            self.prefixes = PrefixCache(self.prefixes.block_tokens)
+            self.prefixes = PrefixCache(self.prefixes.block_tokens, self.prefixes.tiers)
         self._poke()
         return gone
 

@@ -114,8 +114,7 @@ def _served(run: Run) -> Served:
     tokens = run.columns.tokens
     cores = [replica.executor.core for replica in run.replicas]
     places = np.array([replica.pool for replica in run.replicas])
-    packs = [run.pools[place].pack for place in places]
-    arrival_s, first_s, finish_s, host_s = _times_s(run, packs)
+    arrival_s, first_s, finish_s, host_s = _times_s(run, places)
     span_s = (float(arrival_s.min(initial=np.inf)), float(np.nanmax(finish_s, initial=0.0)))
     pools = [np.flatnonzero(places == number) for number in range(len(run.pools))]
     busy = tuple(_busy_s(pool.pack, [cores[i] for i in rows]) for pool, rows in zip(run.pools, pools, strict=True))
@@ -139,8 +138,8 @@ def _served(run: Run) -> Served:
         counters=np.array([core.counts for core in cores]),
         clocks=np.array([core.clock for core in cores]),
         pool=places,
-        blocks=np.array([int(pack.tables.whole[at.BLOCKS]) for pack in packs]),
-        chips=np.array([pack.limits.chips for pack in packs]),
+        blocks=np.array([int(run.pools[place].pack.tables.whole[at.BLOCKS]) for place in places]),
+        chips=np.array([run.pools[place].pack.limits.chips for place in places]),
         paid_s=np.array([_within(replica.paid, *span_s) for replica in run.replicas]),
         moved_bytes=run.transfers.moved_bytes,
         failures=run.failures,
@@ -149,12 +148,21 @@ def _served(run: Run) -> Served:
     )
 
 
-def _times_s(run: Run, packs: Sequence[Pack]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def _times_s(run: Run, places: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Arrival, first token, finish, and what of the latter two was on the way in and out: the same for all requests of a pool,
-    so that it may be added at the end."""
+    so that it may be added at the end. places: the pool of each replica."""
     times_s, replica = run.columns.times_s, run.columns.tokens[:, at.REPLICA]
-    host_s = np.where(replica < 0, 0.0, np.array([pack.limits.request_host_s for pack in packs])[replica])
+    each_s = np.array([_outside_s(run, place, places) for place in range(len(run.pools))])
+    host_s = np.where(replica < 0, 0.0, each_s[places][replica])
     return times_s[:, at.ARRIVAL].copy(), times_s[:, at.FIRST] + host_s, times_s[:, at.FINISH] + host_s, host_s
+
+
+def _outside_s(run: Run, place: int, places: IntArray) -> float:
+    """Seconds of a request of a pool on the way in and out, with the iterations that it waits for there."""
+    cores = [run.replicas[i].executor.core for i in np.flatnonzero(places == place)]
+    steps = max(1, sum(int(core.counts[at.ITERATIONS]) for core in cores))
+    limits = run.pools[place].pack.limits
+    return limits.request_host_s + limits.ahead_steps * sum(float(core.clock[at.BUSY_S]) for core in cores) / steps
 
 
 def _sum(parts: Sequence[Busy]) -> Busy:
@@ -180,6 +188,8 @@ def _busy_s(pack: Pack, cores: Sequence[at.Core]) -> Busy:
             seconds += uses[2, used] @ pack.own_s(used)
         seconds[PARTS.index("attention")] += clocks[at.SUM_PREFILL_S if phase == 0 else at.SUM_DECODE_S]
         seconds[PARTS.index("logits")] += clocks[at.SUM_LOGITS_S + phase]
+        seconds[PARTS.index("kv_traffic")] += clocks[at.SUM_LOAD_S] if phase == 0 else 0.0
+        seconds[PARTS.index("draft")] += clocks[at.SUM_DRAFT_S] if phase == 1 else 0.0
         seconds[PARTS.index("host")] += clocks[at.SUM_HOST_S + phase]
         out.update({(part, name): float(s) for part, s in zip(PARTS, seconds, strict=True) if s > 0.0})
     return out

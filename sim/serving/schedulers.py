@@ -23,11 +23,11 @@ from .state import CONTINUOUS, PREFILL_FIRST, STATIC
 
 class Sequence:
     """A request in a replica. target_tokens: prompt plus what was made before it was last evicted; done_tokens of them
-    have KV; made_tokens: output so far."""
+    have KV; made_tokens: output so far; priority: lower goes first; client: who asks."""
 
     __slots__ = (
-        "arrival_s", "cached_tokens", "done_tokens", "id", "input_tokens", "last_s", "made_tokens", "output_tokens",
-        "running", "target_tokens",
+        "arrival_s", "cached_tokens", "client", "done_tokens", "id", "input_tokens", "last_s", "made_tokens",
+        "output_tokens", "priority", "running", "target_tokens",
     )  # fmt: skip
 
     def __init__(self, id: int, arrival_s: float, input_tokens: int, output_tokens: int, cached_tokens: int) -> None:
@@ -40,6 +40,7 @@ class Sequence:
         self.done_tokens = cached_tokens
         self.made_tokens = 0
         self.last_s = 0.0
+        self.priority = self.client = 0
         self.running = False
 
     @property
@@ -106,7 +107,7 @@ class _Builtin:
                 budget -= tokens
         return chunks, budget
 
-    def _admit(self, waiting: list[Sequence], running: int, budget: int, kv: KvCache) -> list[tuple[Sequence, int]]:
+    def _admit(self, waiting: Iterable[Sequence], running: int, budget: int, kv: KvCache) -> list[tuple[Sequence, int]]:
         """From the front of the queue, while sequences, tokens and blocks allow."""
         chunks: list[tuple[Sequence, int]] = []
         promised = 0
@@ -133,7 +134,7 @@ class Continuous(_Builtin):
 
     def decide(self, now: float, waiting: list[Sequence], running: list[Sequence], kv: KvCache) -> tuple[Batch, int]:
         decodes = [s for s in running if s.decodes]
-        chunks, budget = self._go_on(running, self.limits.max_batched_tokens - len(decodes))
+        chunks, budget = self._go_on(running, self.limits.max_batched_tokens - len(decodes) * (1 + self.limits.drafts))
         if kv.growing <= kv.free:
             chunks += self._admit(waiting, len(running), budget, kv)
         return Batch(decodes, chunks), 1 if chunks else _next_completion(decodes)
@@ -172,7 +173,7 @@ class Static(_Builtin):
         admits: list[Sequence] = []
         promised = 0
         for sequence in waiting[: self.limits.max_num_seqs]:
-            need = kv.blocks_for(sequence.input_tokens + sequence.output_tokens - 1)
+            need = kv.blocks_for(sequence.input_tokens + sequence.output_tokens - 1 + self.limits.drafts)
             if need > kv.room(promised, len(admits)):
                 break
             promised += need
@@ -180,7 +181,80 @@ class Static(_Builtin):
         return admits
 
 
-SCHEDULERS: dict[str, type[_Builtin]] = {"continuous": Continuous, "prefill_first": PrefillFirst, "static": Static}
+class Priority(Continuous):
+    """Continuous batching that admits the lowest priority number first and gives up the highest first; equals in queue order."""
+
+    mode = -1
+
+    def decide(self, now: float, waiting: list[Sequence], running: list[Sequence], kv: KvCache) -> tuple[Batch, int]:
+        return super().decide(now, sorted(waiting, key=lambda s: s.priority), running, kv)
+
+    def victim(self, running: list[Sequence]) -> Sequence:
+        """Whoever matters least; among equals who was admitted last."""
+        return max(reversed(running), key=lambda s: s.priority)
+
+
+class Fair(Continuous):
+    """Continuous batching that admits from the client that has been served least: virtual token counters, one for an input
+    token and two for an output token. A client that comes back is lifted to the least of those that wait, so that nobody saves
+    up. Source: Sheng et al., 2024, Fairness in serving large language models, algorithm 2."""
+
+    mode = -1
+    input_weight, output_weight = 1.0, 2.0
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self.served: dict[int, float] = {}
+        self.queued: set[int] = set()
+        self.charged: dict[int, tuple[Sequence, int]] = {}  # running ones, output tokens paid for
+
+    def decide(self, now: float, waiting: list[Sequence], running: list[Sequence], kv: KvCache) -> tuple[Batch, int]:
+        self._charge()
+        clients = {s.client for s in waiting}
+        least = min((self.served[c] for c in clients & self.queued), default=0.0)
+        for client in clients - self.queued:
+            self.served[client] = max(self.served.get(client, 0.0), least)
+        self.queued = clients
+        return super().decide(now, list(self._order(waiting)), running, kv)
+
+    def _charge(self) -> None:
+        """Output tokens made since the last decision."""
+        for request, (sequence, paid) in list(self.charged.items()):
+            self.served[sequence.client] += self.output_weight * (sequence.made_tokens - paid)
+            self.charged[request] = sequence, sequence.made_tokens
+            if not sequence.running:
+                del self.charged[request]
+
+    def _order(self, waiting: list[Sequence]) -> Iterable[Sequence]:
+        """The queue as it would be admitted: each prompt counts for its client as soon as it is in."""
+        queues: dict[int, list[Sequence]] = {}
+        for sequence in reversed(waiting):
+            queues.setdefault(sequence.client, []).append(sequence)
+        counted = {client: self.served[client] for client in queues}
+        while queues:
+            client = min(queues, key=lambda c: (counted[c], queues[c][-1].arrival_s, c))
+            sequence = queues[client].pop()
+            counted[client] += self.input_weight * sequence.input_tokens
+            if not queues[client]:
+                del queues[client]
+            yield sequence
+
+    def _admit(self, waiting: Iterable[Sequence], running: int, budget: int, kv: KvCache) -> list[tuple[Sequence, int]]:
+        chunks = super()._admit(waiting, running, budget, kv)
+        for sequence, _ in chunks:
+            if sequence.made_tokens == 0:  # one that was evicted has paid
+                self.served[sequence.client] += self.input_weight * sequence.input_tokens
+            self.charged[sequence.id] = sequence, sequence.made_tokens
+        return chunks
+
+
+SCHEDULERS: dict[str, type[_Builtin]] = {
+    "continuous": Continuous,
+    "prefill_first": PrefillFirst,
+    "static": Static,
+    "priority": Priority,
+    "fair": Fair,
+}
 
 
 def load(path: str, known: dict[str, Any], what: str, method: str) -> Any:

@@ -11,6 +11,7 @@ from ..catalog.targets import Target
 from ..errors import Infeasible, InputError
 from ..lowering.footprint import serving_footprint
 from ..units import text
+from .drafter import held_beside
 
 
 def resolved(engine: Engine, target: Target) -> Engine:
@@ -43,8 +44,11 @@ def of_replica(found: Engine, given: Engine, ranks: int) -> Engine:
     return found.with_(**{name: getattr(found, name) * ranks for name in names})
 
 
-def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int | None:
-    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached.
+def kv_blocks(
+    model: Model, plan: Plan, engine: Engine, target: Target, drafter: tuple[Model, Plan] | None = None
+) -> int | None:
+    """KV blocks of a replica: what memory holds beside weights, workspace and states. None: nothing is cached. drafter: a model
+    that drafts, with weights and KV of its own on the same ranks.
 
     Raises Infeasible if it holds not one block.
     """
@@ -52,9 +56,12 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
     memory = target.chip.memory.capacity_bytes / target.chip.ranks
     limit = float(engine.kv_fraction or 0.0) * memory
     states = float(held.state[0]) * math.ceil((engine.max_num_seqs or 1) / plan.attention_dp)
-    fixed = float(held.total[0])
+    fixed, per_token = float(held.total[0]), float(held.kv_per_token[0])
+    if drafter is not None:
+        draft_bytes, draft_kv_bytes = held_beside(model, drafter)
+        fixed, per_token = fixed + draft_bytes, per_token + draft_kv_bytes
     left = limit - fixed - states
-    per_block = float(held.kv_per_token[0]) * engine.kv_block
+    per_block = per_token * engine.kv_block
     if left < per_block or left < 0.0:
         raise Infeasible(
             f"{model.id} on {target.cluster.id}: weights and workspace take {text(fixed, 'bytes')} and states of "
@@ -62,6 +69,37 @@ def kv_blocks(model: Model, plan: Plan, engine: Engine, target: Target) -> int |
             "Use more tp or pp, a smaller weight format, or fewer max_num_seqs."
         )
     return int(left / per_block) * plan.attention_dp if per_block else None
+
+
+def off_device(
+    model: Model, plan: Plan, engine: Engine, target: Target, drafter: tuple[Model, Plan] | None = None
+) -> tuple[int, float, tuple[tuple[float, float], ...]]:
+    """KV outside the device: (blocks for preempted sequences, seconds to move a token, tiers of prefix blocks: tokens that fit,
+    seconds to bring one back). Chips move their parts at once, and the ranks of a chip share its host port.
+
+    Raises InputError if a rate is not known.
+    """
+    if engine.swap_bytes is None and engine.host_kv_bytes is None and engine.ssd_kv_bytes is None:
+        return 0, 0.0, ()
+    held = serving_footprint(model, [plan], 0.0)
+    beside = held_beside(model, drafter)[1] if drafter else 0.0
+    per_token = (float(held.kv_per_token[0]) + beside) * target.chip.ranks
+    host = target.chip.host
+    if host is None or host.bandwidth_bytes_per_s is None:
+        raise InputError(
+            f"{target.chip.id} states no host bandwidth, so that KV in host memory has no price. Leave it out."
+        )
+    if (engine.ssd_kv_bytes is None) != (engine.ssd_bytes_per_s is None):
+        raise InputError("engine.ssd_kv and engine.ssd_bytes_per_s go together. Give both.")
+    if per_token == 0.0:
+        return 0, 0.0, ()
+    token_s, ways = per_token / host.bandwidth_bytes_per_s, plan.attention_dp
+    tiers = []
+    if engine.host_kv_bytes is not None:
+        tiers.append((engine.host_kv_bytes / per_token * ways, token_s))
+    if engine.ssd_kv_bytes is not None and engine.ssd_bytes_per_s is not None:
+        tiers.append((engine.ssd_kv_bytes / per_token * ways, max(token_s, per_token / engine.ssd_bytes_per_s)))
+    return int((engine.swap_bytes or 0.0) / (per_token * engine.kv_block) * ways), token_s, tuple(tiers)
 
 
 def kv_tokens(model: Model, plan: Plan, engine: Engine, target: Target) -> int:

@@ -13,7 +13,7 @@ from ..catalog.targets import Target
 @dataclass(frozen=True)
 class Setup:
     """Equal replicas of one plan. role: serve, prefill or decode; replicas: at the start; least, most: what autoscaling may
-    make of them (None: nothing scales them)."""
+    make of them (None: nothing scales them). draft_model: that of engine.speculative."""
 
     model: Model
     plan: Plan
@@ -23,6 +23,7 @@ class Setup:
     role: str = "serve"
     least: int = 1
     most: int | None = None
+    draft_model: Model | None = None
 
     @property
     def chips(self) -> int:

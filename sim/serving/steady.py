@@ -41,9 +41,7 @@ class Replica:
         self.plan = as_served(plan, model, target.chip).with_(dp=1)
         self.engine = resolved(engine, target)
         self.machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
-        hidden_s = target.stack.launch_hidden_s
-        self.small_kernels = target.stack.kernels_per_layer * model.layers
-        self.lowered = Lowered(model, self.plan, lambda rows: price(rows, self.machine), self.small_kernels, hidden_s)
+        self.lowered = Lowered(model, self.plan, lambda rows: price(rows, self.machine), target.stack)
         self.padded = target.stack.buckets == "power_of_two"
 
     @property
@@ -75,7 +73,7 @@ class Replica:
         length = self.pad(tokens)
         held = -(-sequences // min(self.plan.pp, sequences))
         look = self.lowered.prefill_s(*_columns(self.share(held), length, length))
-        return self._total(held, held * length, float(look[0]), held)
+        return self._total(held, held * length, float(look[0]), held) + self.target.stack.prompt_host_s
 
     def decode_s(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
         """One step: a token for each sequence that looks at kv_tokens, with so many prompt tokens beside them."""
@@ -118,7 +116,8 @@ class Replica:
         prompts = batch.sequences / batch.output_tokens  # that start in one step
         middle = batch.input_tokens + batch.output_tokens / 2.0
         step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
-        return step + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+        host_s = min(prompts, 1.0) * self.target.stack.prompt_host_s
+        return step + host_s + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
 
     def steps_s(self, sequences: FloatArray, batch: Batch) -> FloatArray:
         """`steady` for so many sequences at once [n]."""

@@ -10,7 +10,7 @@ from ..errors import InputError
 from . import state as at
 from .kv_cache import KvCache
 from .pack import Pack
-from .prices import count_gap, cut_batch, price_batch
+from .prices import count_gap, cut_batch, price_batch, tokens_next
 from .schedulers import Batch, Scheduler, Sequence
 from .state import Columns, core_of
 
@@ -33,6 +33,7 @@ class Stepper:
         self.batch = Batch()
         self.stable_for = 0
         self.finished: list[int] = []
+        self.made = 1
         self.number = 0
         self._iteration = [watcher.iteration for watcher in watch if hasattr(watcher, "iteration")]
 
@@ -64,6 +65,7 @@ class Stepper:
         sequence = Sequence(
             request, float(times_s[at.ARRIVAL]), int(tokens[at.INPUT]), int(tokens[at.OUTPUT]), int(tokens[at.CACHED])
         )
+        sequence.priority, sequence.client = int(tokens[at.PRIORITY]), int(tokens[at.CLIENT])
         if tokens[at.MADE]:  # it was served elsewhere before
             sequence.made_tokens, sequence.last_s = int(tokens[at.MADE]), float(times_s[at.LAST])
             sequence.target_tokens += sequence.made_tokens
@@ -76,9 +78,12 @@ class Stepper:
         cut_batch(self.pack.tables, self.core, now)
         gone = [sequence.id for sequence in [*self.running, *self.waiting]]
         for request in gone:
-            self.columns.tokens[request, [at.STATUS, at.CACHED]] = at.PENDING, 0
+            self.columns.tokens[request, [at.STATUS, at.CACHED, at.PARKED]] = at.PENDING, 0, 0
+            self.columns.times_s[request, at.LOAD] = 0.0
         self.running, self.waiting, self.batch = [], [], Batch()
         self.kv.free = self.kv.blocks
+        self.core.counts[at.HOST_FREE] = self.pack.tables.whole[at.HOST_BLOCKS]
+        self.core.clock[at.LOAD_S] = 0.0
         self.core.counts[at.PHASE] = at.IDLE
         self._wake(now)
         self.core.clock[at.END] = self.core.clock[at.NOW]
@@ -116,7 +121,8 @@ class Stepper:
     def _begin(self) -> bool:
         """Decide, make room, start an iteration. False: the scheduler wants nothing now."""
         now = float(self.core.clock[at.NOW])
-        self.kv.growing = sum(self._needs_block(s) for s in self.running if s.decodes)
+        self.made = tokens_next(self.pack.tables, int(self.core.counts[at.ROUND]))
+        self.kv.growing = sum(self._growth(s) for s in self.running if s.decodes)
         if self.stable_for > 0 and self.leap and self.kv.growing <= self.kv.free:
             batch = self.batch
         else:
@@ -132,8 +138,9 @@ class Stepper:
         self._start(now)
         return True
 
-    def _needs_block(self, sequence: Sequence) -> bool:
-        return sequence.done_tokens % self.kv.block == 0
+    def _growth(self, sequence: Sequence) -> int:
+        """Blocks that a decoding sequence needs for what it makes next."""
+        return self.kv.blocks_for(sequence.done_tokens + self.made) - self.kv.blocks_for(sequence.done_tokens)
 
     def _check(self, batch: Batch) -> None:
         """An illegal batch is the scheduler's mistake: say so."""
@@ -147,7 +154,7 @@ class Stepper:
         for sequence, tokens in batch.chunks:
             if not 0 < tokens <= sequence.left_tokens:
                 raise InputError(f"scheduler {name}: a chunk of {tokens} for {sequence}. Use 1 to left_tokens.")
-        tokens = len(batch.decodes) + sum(tokens for _, tokens in batch.chunks)
+        tokens = len(batch.decodes) * whole[at.VERIFY] + sum(tokens for _, tokens in batch.chunks)
         if tokens > whole[at.MAX_TOKENS]:
             raise InputError(
                 f"scheduler {name}: {tokens} tokens in a batch. Use at most max_batched_tokens = {whole[at.MAX_TOKENS]}."
@@ -157,29 +164,57 @@ class Stepper:
             raise InputError(f"scheduler {name}: a sequence stands twice in one batch. Name it once.")
 
     def _grow(self, wanted: list[Sequence]) -> tuple[list[Sequence], bool]:
-        """Give each decoding sequence of the batch a block if its next token needs one; evict from the end if none is free."""
+        """Give each decoding sequence of the batch the blocks that its next tokens need; evict from the end if none is free."""
         wanted_ids = {s.id for s in wanted}
         evicted = False
         while True:
             decodes = [s for s in self.running if s.id in wanted_ids]
-            need = sum(self._needs_block(s) for s in decodes)
+            need = sum(self._growth(s) for s in decodes)
             if need <= self.kv.free:
                 self.kv.take(need)
                 return decodes, evicted
-            self._evict(self.running.pop())
+            self._evict(self._victim())
             evicted = True
+
+    def _victim(self) -> Sequence:
+        """Whoever the scheduler gives up first; the sequence that was admitted last, unless it has a method of that name."""
+        choose = getattr(self.scheduler, "victim", None)
+        sequence: Sequence = self.running[-1] if choose is None else choose(self.running)
+        self.running.remove(sequence)
+        return sequence
 
     def _evict(self, sequence: Sequence) -> None:
         self.kv.give_back(self.kv.blocks_for(sequence.kv_tokens))
         sequence.running = False
         sequence.target_tokens = sequence.input_tokens + sequence.made_tokens
-        sequence.done_tokens = sequence.cached_tokens = 0
+        kept = self._park(sequence)
+        sequence.done_tokens = sequence.cached_tokens = kept
         self.waiting.insert(0, sequence)
         tokens = self.columns.tokens[sequence.id]
         tokens[at.STATUS] = at.WAITING
         tokens[at.PREEMPTED] += 1
-        tokens[at.CACHED] = 0
+        tokens[at.CACHED] = tokens[at.PARKED] = kept
         self.core.counts[at.PREEMPTIONS] += 1
+
+    def _park(self, sequence: Sequence) -> int:
+        """Tokens whose KV goes to host memory; 0 if there is no room for all of it."""
+        count, blocks = self.core.counts, self.kv.blocks_for(sequence.done_tokens)
+        if sequence.done_tokens == 0 or blocks > count[at.HOST_FREE]:
+            return 0
+        count[at.HOST_FREE] -= blocks
+        count[at.SWAPS] += 1
+        load_s = sequence.done_tokens * float(self.pack.tables.real[at.SWAP_TOKEN_S])
+        self.columns.times_s[sequence.id, at.LOAD] = load_s
+        self.core.clock[at.LOAD_S] += load_s
+        return sequence.done_tokens
+
+    def _bring_back(self, sequence: Sequence) -> None:
+        """What lay elsewhere of its KV comes before the iteration that it joins."""
+        times_s, tokens = self.columns.times_s[sequence.id], self.columns.tokens[sequence.id]
+        self.core.clock[at.LOAD_S] += times_s[at.LOAD]
+        times_s[at.LOAD] = 0.0
+        self.core.counts[at.HOST_FREE] += self.kv.blocks_for(int(tokens[at.PARKED]))
+        tokens[at.PARKED] = 0
 
     def _admit(self, batch: Batch, now: float, evicted: bool) -> list[tuple[Sequence, int]]:
         """Start what the batch takes from the queue, as far as blocks and slots last; returns the chunks that can run."""
@@ -196,6 +231,7 @@ class Stepper:
             self.waiting.remove(sequence)
             self.running.append(sequence)
             sequence.running = True
+            self._bring_back(sequence)
             self.columns.tokens[sequence.id, at.STATUS] = at.RUNNING
             if math.isnan(self.columns.times_s[sequence.id, at.ADMITTED]):
                 self.columns.times_s[sequence.id, at.ADMITTED] = now
@@ -205,7 +241,9 @@ class Stepper:
         """Price the batch and start it."""
         count, clock, chunks = self.core.counts, self.core.clock, self.batch.chunks
         count[at.B_DECODES], count[at.B_CHUNKS] = len(self.batch.decodes), len(chunks)
-        count[at.B_SAMPLES] = len(self.batch.decodes) + sum(tokens == s.left_tokens for s, tokens in chunks)
+        count[at.B_SAMPLES] = len(self.batch.decodes) * self.pack.tables.whole[at.VERIFY] + sum(
+            tokens == s.left_tokens for s, tokens in chunks
+        )
         for i, (sequence, tokens) in enumerate(chunks):
             self.core.chunks[i] = tokens, sequence.done_tokens
         self._publish()
@@ -224,11 +262,15 @@ class Stepper:
 
     def _complete(self, end_s: float) -> None:
         """The iteration has ended: tokens are made, sequences finish."""
+        self.core.clock[at.LOAD_S] = 0.0
         if self.batch.decodes:
-            self.core.counts[at.STEP] += 1
+            self.core.counts[at.STEP] += self.made
+            self.core.counts[at.ROUND] += 1
         for sequence in self.batch.decodes:
-            sequence.done_tokens += 1
-            self._made(sequence, end_s)
+            sequence.done_tokens += self.made
+            for _ in range(min(self.made, sequence.output_tokens - sequence.made_tokens)):
+                self._made(sequence, end_s)
+                self.core.counts[at.EMITTED] += 1
         for sequence, tokens in self.batch.chunks:
             sequence.done_tokens += tokens
             if sequence.done_tokens == sequence.target_tokens:

@@ -10,12 +10,14 @@ from ..catalog.fleet_plans import FleetPlan, Offer
 from ..catalog.library import Library
 from ..catalog.scenarios import Group, Scenario, Slo, Traffic
 from ..catalog.targets import adjusted, target
-from ..economics import device_hour, host_share_w
+from ..economics import device_hour
+from ..economics.bill import host_share_w
 from ..errors import Infeasible, InputError, UnknownFigure
 from ..result import Result
 from ..units import text
 from .fleet_plan import Planned
 from .fleet_program import rate_of, reachable
+from .search_serve import full_hour
 
 Evaluate = Callable[[Scenario], Result]
 LIMITS = ("ttft", "tpot", "latency")
@@ -135,7 +137,7 @@ def replica_of(scenario: Scenario, library: Library) -> Replica:
     power = None
     if tdp is not None:
         power = chips * (tdp + (host_share_w(where.cluster, tdp) or 0.0)) * (scenario.economy.pue or where.cluster.pue)
-    price = device_hour(library, where, scenario.economy).value
+    price = device_hour(library, where, scenario.economy, full_hour(where)).value
     return Replica(chips, power, None if price is None else price * chips)
 
 

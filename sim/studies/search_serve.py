@@ -16,7 +16,7 @@ from ..catalog.plans import Plan
 from ..catalog.scenarios import Scenario, Slo, Traffic
 from ..catalog.targets import Target, adjusted, modified, target
 from ..catalog.traffic import requests
-from ..economics import device_hour
+from ..economics import Usage, device_hour
 from ..errors import Infeasible, InputError, UnknownFigure
 from ..lowering.footprint import serving_footprint
 from ..result import Figure, Result
@@ -133,7 +133,7 @@ def search(
     for number, (name, where) in enumerate(targets):
         told(0.5 * number / len(targets), name)
         try:
-            prices[name] = device_hour(library, where, question.scenario.economy)
+            prices[name] = device_hour(library, where, question.scenario.economy, full_hour(where))
             own, tried = _of_cluster(question, model, (name, where), load)
         except (Infeasible, UnknownFigure) as reason:
             skipped.append((name, str(reason)))
@@ -157,6 +157,11 @@ def search(
     return Found(
         question, model, load, tuple(found), good, tuple(front.tolist()), best, tuple(skipped), prices, settings
     )
+
+
+def full_hour(where: Target) -> Usage:
+    """One chip for an hour at its own limit, which an owner's electricity is counted from."""
+    return Usage(1, 1, 3600.0, where.chip.power.tdp_w or math.nan, "extrapolated")
 
 
 def _of_cluster(question: Question, model: Model, where: tuple[str, Target], load: Load) -> tuple[list[Point], int]:

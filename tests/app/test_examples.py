@@ -16,6 +16,7 @@ FILES = {
     "path/to/run.log": SAMPLES / "runs" / "megatron_golden.log",
     "path/to/launch.sh": SAMPLES / "runs" / "launch_golden.sh",
     "path/to/result_0.txt": SAMPLES / "runs" / "mllog_golden.txt",
+    "path/to/claim.yaml": package_root() / "workloads" / "claims" / "wikipedia-share.yaml",
     "path/to/bench.json": SAMPLES / "served" / "aiperf_golden.json",
 }
 SCENARIO = """
@@ -26,11 +27,30 @@ devices: 64
 plan: {tp: 2, pp: 2, global_batch: 256}
 demand: {kind: tokens, tokens: 1e12, seq_len: 4096}
 """
+SERVING = """
+role: serve
+model: llama-3.1-70b
+cluster: dgx-h100
+plan: {tp: 4}
+demand: {kind: traffic, concurrency: 16, requests: 32, input_tokens: 500, output_tokens: 50}
+"""
+TERMS = """
+purchase_usd: 35000
+life_years: 5
+discount_rate: 0.08
+residual_share: 0.1
+staff_usd_per_year: 400
+maintenance_share: 0.05
+space_usd_per_kw_month: 120
+spare_share: 0.03
+busy_share: 0.7
+"""
 TABLES = {  # the first rows of shipped tables, of one device where it is named
     "my_runs.csv": ("workloads/measured/training.csv", None, 8),
     "kernels.csv": ("devices/measured/collective.csv", ("h100-sxm", "vllm"), 40),
     "folder/mine.csv": ("devices/measured/collective.csv", ("b200", "vllm"), 40),
     "folder/serving.csv": ("workloads/measured/serving.csv", None, 4),
+    "serving_runs.csv": ("workloads/measured/pairs/serving.csv", None, 8),
 }
 EXAMPLES = [f"{name} {example}" for name, command in COMMANDS.items() for example in command.examples]
 
@@ -50,7 +70,8 @@ def users_folder(tmp_path, monkeypatch):
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    (tmp_path / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
+    for name, text in (("scenario", SCENARIO), ("serving", SERVING), ("terms", TERMS)):
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
 

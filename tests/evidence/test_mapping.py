@@ -239,7 +239,7 @@ def test_one_rank_of_an_expert_layer_has_its_share_of_experts_rows_and_width():
         ("mi300x", "vLLM", "vllm-rocm"),
         ("gaudi2", "DeepSpeed (Optimum-Habana)", "vllm-gaudi"),
         ("inferentia2", "vLLM (optimum-neuron)", "vllm-neuron"),
-        ("tpu-v6e", "vLLM TPU (V1, PyTorch/XLA)", "jetstream"),
+        ("tpu-v6e", "vLLM TPU (V1, PyTorch/XLA)", "vllm-tpu"),
         ("h100-sxm", "NIM (TensorRT-LLM)", "trtllm"),
         ("h100-sxm", "TensorRT 10.2.0; CUDA 12.4", "trtllm"),
         ("h200", "DeepSeek in-house", "vllm"),

@@ -104,7 +104,7 @@ def test_most_rows_of_the_shipped_tables_are_predicted(predicted):
         ("training_neuron", {"layout": 2, "missing": 1}),
         ("training_out_of_memory", {"no target": 4}),
         ("serving", {"tp*dp": 23, "mtp": 10, "batch": 6, "workers": 4, "moe": 1, "admission": 1, "repeat": 1}),
-        ("inference", {"input length": 2, "architecture": 2, "operator": 1}),
+        ("inference", {"input length": 4, "architecture": 2, "operator": 1}),
         ("power", {}),
     ],
 )

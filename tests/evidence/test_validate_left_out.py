@@ -125,7 +125,7 @@ def test_a_stack_left_out_is_priced_as_another_stack_is(context):
         ("kernels", "model", "rows of kernels have no model that a fit knows. Use one of random, shapes, device"),
         ("kernels", "source", "rows of kernels have no source"),
         ("kernels", "colour", "'colour': no such split"),
-        ("serving", "device", "nothing is refitted to serving rows"),
+        ("serving", "shapes", "use one of random, model, device, stack"),
         ("training", "shapes", "use one of random, source, device, model, all"),
     ],
 )

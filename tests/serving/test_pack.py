@@ -73,7 +73,9 @@ def _asked(given, made, n=1):
 def _packed(name, chip, plan, engine=Engine(), longest=8192, price=roofline):  # noqa: B008
     library = default_library()
     alone = target(library, chip, None, "serve")
-    alone = alone._replace(stack=alone.stack.with_(launch_hidden_s=0.0))  # kernels cost what they cost alone
+    alone = alone._replace(
+        stack=alone.stack.with_(launch_hidden_s=0.0, factors={})
+    )  # kernels cost what they cost alone
     return pack(library.model(name), plan, alone, engine, price, longest)
 
 
@@ -88,13 +90,16 @@ def test_a_prompt_pass_costs_what_its_kernels_cost_and_the_host_time_of_the_stac
     model, limits = default_library().model("llama-3.1-8b"), replica.limits
     small_s = _stack("h100-sxm").kernels_per_layer * model.layers * 1e-6  # at the floor of the price
     alone = total(model, Plan(sequence_parallel=False), Step("prefill", 1.0, prompt, prompt))
-    host_s = limits.step_host_s + limits.sequence_host_s
-    assert served.finish_s[0] - limits.request_host_s == pytest.approx(alone + small_s + host_s, rel=0.01)
+    host_s = limits.step_host_s + limits.sequence_host_s + limits.prompt_host_s
+    assert served.clocks[0, state.BUSY_S] == pytest.approx(alone + small_s + host_s, rel=0.01)
 
 
 def test_a_replayed_graph_hides_part_of_every_launch_and_at_most_half_of_a_kernel():
     model, plan = default_library().model("llama-3.1-8b"), Plan(sequence_parallel=False)
-    alone, graph, all_hidden = (Lowered(model, plan, roofline, 10.0, hidden_s) for hidden_s in (0.0, 2e-7, 1.0))
+    stack = _stack("h100-sxm").with_(factors={}, kernels_per_layer=10.0 / 32)
+    alone, graph, all_hidden = (
+        Lowered(model, plan, roofline, stack.with_(launch_hidden_s=hidden_s)) for hidden_s in (0.0, 2e-7, 1.0)
+    )
     tokens = np.array([1.0, 64.0])
     gained = (alone.trunk_s(tokens) - graph.trunk_s(tokens)).sum(axis=1)
     shared = model.layers * 9 + 10 + 2  # what does not look at sequences, the small ones, embedding and last norm

@@ -1,0 +1,103 @@
+"""The fitted numbers of serving: what each is, where it is kept, and what is known before a run is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+MOST = 60  # numbers that runs of serving may decide, beyond those of kernels
+GRAPHS = ("vllm", "sglang", "trtllm")  # engines whose decode steps are replayed graphs on NVIDIA chips
+
+
+class Number(NamedTuple):
+    """One number. field: of a stack, or a key of its factors; prior: its value before any run is seen; width: how far, on the
+    log, a fit may go from there for a row's worth of residuals; stacks: whose number it is."""
+
+    name: str
+    field: str
+    prior: float
+    width: float
+    stacks: tuple[str, ...]
+
+
+def _passes(kind: str, what: str, width: float) -> Number:
+    return Number(f"{what}, among their neighbours over alone", f"{kind}_passes", 1.0, width, GRAPHS)
+
+
+def _engine(stack: str, name: str) -> tuple[Number, ...]:
+    return (
+        Number(f"host time of a step, {name} [s]", "step_host_s", 4e-4, 0.7, (stack,)),
+        Number(f"host time of a sequence in a step, {name} [s]", "sequence_host_s", 5e-6, 1.0, (stack,)),
+        Number(f"host time of a step with prompts, {name} [s]", "prompt_host_s", 5e-3, 0.4, (stack,)),
+        Number(f"small kernels of a layer, {name}", "kernels_per_layer", 4.0, 0.7, (stack,)),
+        Number(f"host time of a request, {name} [s]", "request_host_s", 3e-2, 0.7, (stack,)),
+        Number(f"steps that a first token waits, {name}", "ahead_steps", 3.0, 0.7, (stack,)),
+    )
+
+
+NUMBERS: tuple[Number, ...] = (
+    Number("what a graph hides of a launch [s]", "launch_hidden_s", 1e-6, 0.5, GRAPHS),
+    _passes("gemm", "products", 0.05),
+    _passes("moe", "experts", 0.1),
+    _passes("attention_decode", "attention of decodes", 0.02),
+    _passes("latent_decode", "decodes over latents", 0.1),
+    _passes("memory", "elementwise kernels", 0.1),
+    _passes("all_reduce", "all-reduces", 0.1),
+    *_engine("vllm", "vLLM"),
+    *_engine("sglang", "SGLang"),
+    *_engine("trtllm", "TensorRT-LLM"),
+)
+
+
+class Beside(NamedTuple):
+    """A number that runs of serving have moved but that the fit leaves alone: what it is, and the file that holds it."""
+
+    name: str
+    file: str
+
+
+BESIDE: tuple[Beside, ...] = (
+    Beside("exponent of expert loads of engines with graphs, chosen of seven", "stacks/vllm"),
+    Beside("host time of a step, vLLM of 2025", "stacks/vllm-2025"),
+    Beside("host time of a sequence, vLLM of 2025", "stacks/vllm-2025"),
+    *(
+        Beside(f"{what}, {name} of 2024", f"stacks/{stack}-2024")
+        for stack, name in (("vllm", "vLLM"), ("trtllm", "TensorRT-LLM"))
+        for what in ("host time of a step", "host time of a sequence", "all-reduces over alone")
+    ),
+    Beside("host time of a step, vLLM on ROCm of 2024", "stacks/vllm-rocm-2024"),
+    Beside("host time of a sequence, vLLM on ROCm of 2024", "stacks/vllm-rocm-2024"),
+    Beside("rate of a head of decodes, vLLM on ROCm of 2024", "calibrations/amd--vllm-rocm-2024"),
+    Beside("memory efficiency of products, vLLM on ROCm of 2024", "calibrations/amd--vllm-rocm-2024"),
+    Beside("launch of an all-reduce, vLLM on ROCm of 2024", "calibrations/amd--vllm-rocm-2024"),
+    Beside("products of MI300X, vLLM on ROCm of 2024", "calibrations/amd-cdna3--vllm-rocm-2024"),
+    Beside("host time of a step, vLLM on TPU", "stacks/vllm-tpu"),
+    Beside("host time of a step, Gaudi", "stacks/vllm-gaudi"),
+    Beside("host time of a step, vLLM on Neuron", "stacks/vllm-neuron"),
+    Beside("host time of a sequence, vLLM on Neuron", "stacks/vllm-neuron"),
+    Beside("host time of a sequence, vLLM on Intel GPUs", "stacks/vllm-xpu"),
+    Beside("compilation at the start, vLLM on Intel GPUs", "stacks/vllm-xpu"),
+)
+
+
+def page(values: Mapping[str, float]) -> str:
+    """The list of all numbers as a page of the documentation; values: by name."""
+    lines = [
+        "# The numbers of serving",
+        "",
+        f"{len(NUMBERS) + len(BESIDE)} numbers have seen a run of serving, of at most {MOST}; everything else comes from data "
+        "sheets and from measured kernels.",
+        "`make serving-fit DATA=folder` fits the first list again (robust least squares of the logarithms of time a token and "
+        "time to first token, around the priors) and writes it into `devices/stacks`.",
+        "A kernel's time among its neighbours is that alone less what the graph hides of its launch, times the factor of its "
+        "kind.",
+        "",
+        "| number | prior | fitted | of | as |",
+        "|---|---|---|---|---|",
+    ]
+    for number in NUMBERS:
+        where = ", ".join(number.stacks)
+        lines.append(f"| {number.name} | {number.prior:.4g} | {values[number.name]:.4g} | {where} | {number.field} |")
+    lines += ["", "Found beside the fit:", "", "| number | file |", "|---|---|"]
+    lines += [f"| {each.name} | devices/{each.file}.yaml |" for each in BESIDE]
+    return "\n".join(lines) + "\n"
