@@ -124,7 +124,9 @@ class Replica:
         prompts = sequences / batch.output_tokens
         middle = batch.input_tokens + batch.output_tokens / 2.0
         alone = self.prompt_attention_s(batch.input_tokens)
-        return self.passes_s(sequences, middle, prompts * batch.input_tokens) + prompts / self.plan.attention_dp * alone
+        host_s = np.minimum(prompts, 1.0) * self.target.stack.prompt_host_s
+        step = self.passes_s(sequences, middle, prompts * batch.input_tokens)
+        return step + host_s + prompts / self.plan.attention_dp * alone
 
     def passes_s(self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray) -> FloatArray:
         """`decode_s` for so many sequences and prompt tokens at once [n] each."""

@@ -163,7 +163,8 @@ def _prompt_s(replica: Replica, load: Load, counts: FloatArray) -> FloatArray:
     passes = np.ceil(load.input_tokens / room)
     alone = replica.prompt_attention_s(load.input_tokens)
     middle = load.input_tokens + load.output_tokens / 2.0
-    return passes * replica.passes_s(counts, middle, load.input_tokens / passes) + alone
+    one = replica.passes_s(counts, middle, load.input_tokens / passes) + replica.target.stack.prompt_host_s
+    return passes * one + alone
 
 
 def _apart(replica: Replica, setting: Setting, load: Load, counts: FloatArray) -> list[Point]:
