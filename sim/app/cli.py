@@ -166,6 +166,24 @@ COMMANDS = {
             "--model gpt-3-175b --cluster dgx-a100 --devices 512 --global-batch 2048 --tp 8 --emit megatron",
         ),
     ),
+    "search serve": Command(
+        "search_serve",
+        "Rank ways to serve a model on several chips: cost, limits, what binds, how to launch the winner.",
+        (
+            "--model llama-3.1-8b --clusters h100,l40s --rate 8 --requests 200 --input-tokens 1000 --output-tokens 200 "
+            "--ttft 1s --tpot 50ms",
+            "--model llama-3.1-8b --clusters h100 --concurrency 32 --input-tokens 512 --output-tokens 128 --emit vllm",
+        ),
+    ),
+    "capacity": Command(
+        "capacity",
+        "Of fleet size (devices, power, money), demand and latency, solve for the one that is free; plan fleets over quarters.",
+        (
+            "--model llama-3.1-8b --cluster h100 --rate 30 --input-tokens 1000 --output-tokens 200 --ttft 1s --tpot 50ms",
+            "--model llama-3.1-8b --cluster h100 --devices 2 --input-tokens 1000 --output-tokens 200 --ttft 1s --tpot 50ms",
+            "three-regions",
+        ),
+    ),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 GROUPS = {

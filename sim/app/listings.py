@@ -127,13 +127,14 @@ def _records() -> dict[str, type[Record]]:
     from ..catalog.chips import Chip, Family
     from ..catalog.claims import Claim
     from ..catalog.clusters import Cluster
+    from ..catalog.fleet_plans import FleetPlan
     from ..catalog.models import Model
     from ..catalog.ownership import Owned
     from ..catalog.plans import Engine, Plan
     from ..catalog.scenarios import Scenario
 
     kinds: tuple[type[Record], ...] = (
-        Chip, Family, Cluster, Stack, Calibration, Model, Plan, Engine, Scenario, Claim, Owned,
+        Chip, Family, Cluster, Stack, Calibration, Model, Plan, Engine, Scenario, Claim, Owned, FleetPlan,
     )  # fmt: skip
     return {kind.__name__.lower(): kind for kind in kinds}
 

@@ -18,10 +18,10 @@ from ..cost.machine import MEMORY_RATE, Machine
 from ..lowering import model_flops
 from ..lowering.kernels import Kernels
 from ..lowering.kinds import KINDS
+from ..serving.steady import Replica
 from . import collective_rows, inference_rows, kernel_rows, serving_rows
 from .context import Context
 from .predictions import Answer, Predictions, nothing, predict_rows, silent
-from .replica import Replica
 from .row_models import model_of
 from .score import errors_of
 from .tables import FloatArray, Row, Skip, Table

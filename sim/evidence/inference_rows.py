@@ -15,10 +15,10 @@ from ..catalog.targets import Target
 from ..cost import machine
 from ..errors import Infeasible
 from ..lowering import active_parameters, check
+from ..serving.steady import Batch, Replica
 from . import operator_rows
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
-from .replica import Batch, Replica
 from .row_models import model_of, padded
 from .serving_stacks import dtypes_of, serving_stack
 from .tables import Row, Skip, Table

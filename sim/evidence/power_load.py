@@ -10,7 +10,7 @@ from .. import cost
 from ..cost.machine import WAIT_W
 from ..lowering.kernels import Kernels, concatenate
 from ..serving.lowered import Lowered
-from .replica import Batch, Replica
+from ..serving.steady import Batch, Replica
 from .tables import FloatArray
 
 

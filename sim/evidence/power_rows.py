@@ -21,12 +21,12 @@ from ..catalog.targets import Target
 from ..cost import Machine
 from ..errors import Infeasible, UnknownFigure
 from ..lowering import check
+from ..serving.steady import Batch, Replica
 from ..training import price
 from ..training.memory import settled
 from .context import Context
 from .power_load import Load, decoding, encoding
 from .predictions import Answer, Predictions, Progress, predict_rows
-from .replica import Batch, Replica
 from .row_models import padded
 from .serving_stacks import dtypes_of, format_of, serving_stack
 from .tables import Row, Skip, Table

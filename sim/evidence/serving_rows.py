@@ -18,11 +18,11 @@ from ..catalog.traffic import Requests, closed_loop
 from ..lowering import check
 from ..seeds import generator
 from ..serving.pack import Pack, pack
+from ..serving.queueing import closed_network
 from ..serving.run import Served, simulate
+from ..serving.steady import Replica
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
-from .queueing import closed_network
-from .replica import Replica
 from .row_models import padded
 from .serving_stacks import dtypes_of, serving_stack, with_scales
 from .tables import Row, Skip, Table

@@ -9,7 +9,6 @@ from sim.catalog.models import Attention, Dense, Moe
 from sim.evidence.collective_rows import _distinct, cluster_for, network_rate
 from sim.evidence.context import Context
 from sim.evidence.kernel_rows import _moe, nongated
-from sim.evidence.queueing import closed_network
 from sim.evidence.row_models import model_of, padded
 from sim.evidence.serving_stacks import dtypes_of, format_of, serving_stack, with_scales
 from sim.evidence.tables import Row, Skip, parse_table
@@ -18,6 +17,7 @@ from sim.evidence.training_plans import layout_of, sharding_of, unstated_degrees
 from sim.evidence.training_rows import flops_per_token
 from sim.evidence.training_sources import source_of
 from sim.lowering import parameters
+from sim.serving.queueing import closed_network
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from .tables import FloatArray
+from .state import FloatArray
 
 
 def closed_network(servers: int, service_s: float, delays_s: FloatArray) -> float:

@@ -17,9 +17,9 @@ from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
 from ..lowering.kernels import Kernels
-from ..serving.lowered import Lowered
-from ..serving.settings import as_served, kv_blocks, resolved
-from .tables import FloatArray
+from .lowered import Lowered
+from .settings import as_served, kv_blocks, resolved
+from .state import FloatArray
 
 Price = Callable[[Kernels, cost.Machine], FloatArray]  # seconds of each row on a machine
 
@@ -118,6 +118,27 @@ class Replica:
         step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
         host_s = min(prompts, 1.0) * self.target.stack.prompt_host_s
         return step + host_s + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+
+    def steps_s(self, sequences: FloatArray, batch: Batch) -> FloatArray:
+        """`steady` for so many sequences at once [n]."""
+        prompts = sequences / batch.output_tokens
+        middle = batch.input_tokens + batch.output_tokens / 2.0
+        alone = self.prompt_attention_s(batch.input_tokens)
+        host_s = np.minimum(prompts, 1.0) * self.target.stack.prompt_host_s
+        step = self.passes_s(sequences, middle, prompts * batch.input_tokens)
+        return step + host_s + prompts / self.plan.attention_dp * alone
+
+    def passes_s(self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray) -> FloatArray:
+        """`decode_s` for so many sequences and prompt tokens at once [n] each."""
+        ways = np.minimum(float(self.plan.pp), sequences)
+        held = np.array([float(self.pad(size)) for size in np.ceil(sequences / ways)])
+        share = np.ceil(held / self.plan.attention_dp)
+        device = self.lowered.trunk_s(held + prompt_tokens / ways).sum(axis=1) + self.lowered.logits_s(held)
+        device += self.lowered.decode_s(share, np.full(len(held), float(self.pad(kv_tokens))))
+        stack = self.target.stack
+        floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
+        step: FloatArray = np.maximum(device, floor) + stack.step_host_s + stack.sequence_host_s * share
+        return step
 
 
 def _columns(*values: float) -> tuple[FloatArray, ...]:
