@@ -173,9 +173,7 @@ def _run(a: _Asked, name: str, price: str | None) -> Term:
 
 def _rate(a: _Asked, price: str | None) -> Term:
     if a.q.economy.owned is not None and a.q.economy.term in (None, "owned"):
-        raise InputError(
-            "explain: what an hour costs its owner is taken apart by `gambrel own`. Give --usd-per-device-hour here."
-        )
+        raise InputError("explain: `gambrel own` takes apart what an hour costs. Give --usd-per-device-hour here.")
     usage = Usage(a.q.devices, a.q.paid, _seconds(a).value, 0.0, "extrapolated")
     found = device_hour(a.q.library, a.q.target, a.q.economy, usage)
     if found.value is None:

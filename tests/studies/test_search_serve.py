@@ -79,12 +79,13 @@ def test_a_point_is_consistent(apart):
 
 
 def test_arithmetic_is_near_the_simulation_in_a_closed_loop():
-    demand = Traffic(concurrency=32, input_tokens=500, output_tokens=100, requests=640)
+    # lengths vary: equal ones would come in waves, and a wave's prompts share one pass
+    demand = Traffic(concurrency=32, input_tokens=500, output_tokens=100, requests=640, spread=0.9)
     asked = question(("h100",), Slo(), demand, fixed=("tp", "pp"), apart=(False,))
     found = search(asked, LIBRARY, evaluate, refine=1)
     best = found.best
     assert best.point.sequences == 32
-    assert best.point.tpot_s == pytest.approx(best.value("tpot_p50"), rel=0.1)
+    assert best.point.tpot_s == pytest.approx(best.value("tpot_mean"), rel=0.15)
     # the simulated run also fills at its start and drains at its end: a twentieth of its twenty rounds each
     assert best.point.tokens_per_s_per_chip == pytest.approx(best.tokens_per_s_per_chip, rel=0.15)
 
