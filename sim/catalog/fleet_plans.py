@@ -90,6 +90,9 @@ class FleetPlan(Record):
     regions: tuple[Region, ...] = Field(min_length=1)
     offers: tuple[Offer, ...] = Field(min_length=1)
     jobs: tuple[Job, ...] = ()
+    utilisation: Share = Field(
+        0.9, gt=0, description="of the most that one replica serves within the limits, that the fleet is planned with"
+    )
     spare_replicas: CountOrZero = Field(0, description="of each offer in each region that is used (N + k)")
     api_usd_per_request: Positive | None = Field(None, description="of another provider's service; null: not used")
     carbon_kg_per_quarter: NotNegative | None = None

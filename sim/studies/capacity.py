@@ -292,7 +292,7 @@ def sized(plan: FleetPlan, evaluate: Evaluate) -> FleetPlan:
         _check_alone(runs, plan.slo)
         scale, result, _ = most_demand(runs, 1)
         ttft = result.figures["ttft_p50"].value if offer.ttft_s is None else offer.ttft_s
-        offers.append(offer.with_(requests_per_s=scale, ttft_s=ttft))
+        offers.append(offer.with_(requests_per_s=scale * plan.utilisation, ttft_s=ttft))
     return plan.with_(offers=tuple(offers))
 
 
