@@ -12,7 +12,7 @@ from ..errors import InputError
 from .command import command
 from .options import scenario_from
 from .output import Call, emit, write_files
-from .runs import File, Flags, scenario_yaml
+from .runs import File, Flags, _path, scenario_yaml
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,7 +34,7 @@ def traffic(call: Call, scenario: File = None, output: Output = Path("traffic.js
 
     if output.suffix not in (*JSONL, *YAML):
         raise InputError(f"-o {output}: end the name in .jsonl (a trace) or .yaml (a generator).")
-    asked = scenario_from("traffic", None if scenario is None else Path(scenario), flags, call.seed)
+    asked = scenario_from("traffic", _path(call, scenario), flags, call.seed)
     if not isinstance(asked.demand, Traffic):
         raise InputError(
             f"{scenario}: demand is of kind {asked.demand.kind}. Give a scenario with traffic, or a trace."

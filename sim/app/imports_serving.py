@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.imports import text_of
-from ..catalog.served import Served, csv_of
+from ..catalog.imports import csv_of, text_of
+from ..catalog.served import COLUMN_OF, Served
 from ..catalog.serving_results import runs_of
 from ..errors import InputError
 from .imports import TABLES, listed
@@ -52,16 +52,8 @@ def scenario_of(runs: list[Served], cluster: str) -> str:
     if not cluster:
         raise InputError(f"{run.name}: a scenario needs hardware, and the file names none. Add --cluster NAME.")
     held = dict(run.layout)
-    plan: dict[str, Any] = {
-        name: held[column]
-        for name, column in (
-            ("tp", "tp_size"),
-            ("pp", "pp_size"),
-            ("ep", "moe_ep_size"),
-            ("attention_dp", "attention_dp_size"),
-        )
-        if held.get(column, 1) > 1
-    }
+    degrees = {name: held[column] for name, column in COLUMN_OF.items() if held.get(column, 1) > 1}
+    plan: dict[str, Any] = dict(degrees)
     if run.precision:
         plan["dtypes"] = {"weights": run.precision}
     return scenario_yaml(

@@ -9,9 +9,8 @@ import re
 from typing import Any, NamedTuple
 
 from ..errors import InputError, did_you_mean
-from ..units import split_unit, units_of
 from .chips import Chip
-from .records import Record
+from .records import Record, field_of
 
 FORM = re.compile(r"^(?P<key>[a-z0-9_.\-]+?)\s*(?P<operator>\*=|\+=|=)\s*(?P<value>.+)$")
 _BLOCKS = ("matrix", "vector", "sram", "memory", "host", "power")  # ports are those of the cluster
@@ -60,21 +59,10 @@ def read_change(text: str) -> Change:
 def _field(block: str, name: str, operator: str, key: str) -> tuple[str, float]:
     """The field that a name means, and what one of its unit is in SI."""
     known = [field for field in _record(block).model_fields if _numeric(_record(block), field)]
-    if name in known:
-        return name, 1.0
-    split = split_unit(name)
-    if split is not None and f"{split[0]}_{split[1]}" in known:
-        return f"{split[0]}_{split[1]}", split[2]
-    for field in known:
-        stem = split_unit(field)
-        if stem is None or stem[0] not in (name, split[0] if split else name):
-            continue
-        if operator == "*=" and split is None:
-            return field, 1.0
-        units = units_of(stem[1])
-        forms = ", ".join(f"{stem[0]}_{unit}" for unit in [each for each in units if each[0] in "gt"] or units)
-        raise InputError(f"chip.{key}: say in which unit. Use one of {forms}, or *=.")
-    raise InputError(f"chip.{key}: a chip has no such value in {block}. {did_you_mean(name, known)}".rstrip())
+    found = field_of(known, name, operator == "*=", f"chip.{key}")
+    if found is None:
+        raise InputError(f"chip.{key}: a chip has no such value in {block}. {did_you_mean(name, known)}".rstrip())
+    return found
 
 
 def _record(block: str) -> type[Record]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
 from . import megatron_arguments, megatron_text, mllog
-from .imported import HEADER, Imported
+from .imported import Imported
 from .library import Library
+from .served import Served
 
 KINDS = ("megatron", "mllog")
 
@@ -57,10 +58,11 @@ def text_of(path: Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
 
 
-def csv_of(runs: Iterable[Imported]) -> str:
-    """Runs as CSV in the columns of a table of training runs."""
+def csv_of(runs: Sequence[Imported] | Sequence[Served]) -> str:
+    """Runs as CSV in the columns of a table of training or of serving runs."""
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
+    rows = [run.cells() for run in runs]
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(run.cells() for run in runs)
+    writer.writerows(rows)
     return out.getvalue()

@@ -9,9 +9,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ValidationError
 
 from ..errors import InputError, did_you_mean
-from ..units import split_unit, units_of
 from .chip_changes import FORM
-from .records import Record
+from .records import Record, field_of
 
 R = TypeVar("R", bound=Record)
 _DONE = {"=": lambda old, value: value, "*=": lambda old, value: old * value, "+=": lambda old, value: old + value}
@@ -45,9 +44,11 @@ def _at(holder: Any, steps: list[str], operator: str, value: str, key: str) -> A
         return {**holder, step: _new(holder[step], operator, value, 1.0, key)}
     if not isinstance(holder, Record):
         raise InputError(f"{key}: nothing lies below the value {holder!r}. Shorten the key.")
-    name, factor = (step, 1.0) if rest else _field(type(holder), step, operator, key)
-    if name not in type(holder).model_fields:
-        raise InputError(f"{key}: there is no {step!r}. {did_you_mean(step, type(holder).model_fields)}")
+    fields = type(holder).model_fields
+    found = field_of(fields, step, operator == "*=" and not rest, key)
+    if found is None:
+        raise InputError(f"{key}: there is no {step!r}. {did_you_mean(step, fields)}")
+    name, factor = found
     old = getattr(holder, name)
     new = _at(old, rest, operator, value, key) if rest else _new(old, operator, value, factor, key)
     try:
@@ -61,24 +62,6 @@ def _index(holder: tuple[Any, ...], step: str, key: str) -> int:
     if not step.isdigit() or int(step) >= len(holder):
         raise InputError(f"{key}: {step!r} is not one of 0 to {len(holder) - 1}. Use a number of the list.")
     return int(step)
-
-
-def _field(kind: type[Record], step: str, operator: str, key: str) -> tuple[str, float]:
-    """(field, factor from the unit that the key carries); a bare stem is enough where no unit matters."""
-    fields = kind.model_fields
-    if step in fields:
-        return step, 1.0
-    split = split_unit(step)
-    if split is not None and f"{split[0]}_{split[1]}" in fields:
-        return f"{split[0]}_{split[1]}", split[2]
-    for field in fields:
-        stem = split_unit(field)
-        if stem is not None and stem[0] == (split[0] if split else step):
-            if operator == "*=" and split is None:
-                return field, 1.0
-            forms = ", ".join(f"{stem[0]}_{unit}" for unit in units_of(stem[1]))
-            raise InputError(f"{key}: say in which unit. Use one of {forms}, or *=.")
-    raise InputError(f"{key}: there is no {step!r}. {did_you_mean(step, fields)}")
 
 
 def _new(old: Any, operator: str, value: str, factor: float, key: str) -> Any:

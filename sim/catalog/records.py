@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -86,6 +87,29 @@ def _convert(fields: dict[str, Any], key: str, value: Any, path: Path_, document
             wanted = ", ".join(f"{stem}_{unit}" for unit in units_of(split_unit(other)[1]))  # type: ignore[index]
             raise InputError(f"{document.place(path)}: {_dotted(path)} has the wrong unit. Use one of {wanted}.")
     raise InputError(f"{document.place(path)}: unknown key {_dotted(path)}. {did_you_mean(key, fields)}")
+
+
+def field_of(fields: Iterable[str], name: str, any_unit: bool, key: str) -> tuple[str, float] | None:
+    """The field that a key's last step means, and what one of the unit that it carries is in SI; None if there is no such field.
+
+    any_unit: a stem without unit is enough, as for a factor. Raises InputError, naming `key`, where the unit must be said.
+    """
+    known = tuple(fields)
+    if name in known:
+        return name, 1.0
+    split = split_unit(name)
+    if split is not None and f"{split[0]}_{split[1]}" in known:
+        return f"{split[0]}_{split[1]}", split[2]
+    for field in known:
+        stem = split_unit(field)
+        if stem is None or stem[0] not in (name, split[0] if split else name):
+            continue
+        if any_unit and split is None:
+            return field, 1.0
+        units = units_of(stem[1])
+        forms = ", ".join(f"{stem[0]}_{unit}" for unit in [each for each in units if each[0] in "gt"] or units)
+        raise InputError(f"{key}: say in which unit. Use one of {forms}, or *=.")
+    return None
 
 
 def _scaled(value: Any, factor: float, path: Path_, document: Document) -> float:

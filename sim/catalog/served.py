@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +18,7 @@ HEADER = (
     *WORKERS,
     *("ttft_ms", "tpot_ms", "notes"),
 )
-WRITTEN = {"tp": "tp_size", "pp": "pp_size", "ep": "moe_ep_size", "attention_dp": "attention_dp_size"}
+COLUMN_OF = {"tp": "tp_size", "pp": "pp_size", "ep": "moe_ep_size", "attention_dp": "attention_dp_size"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Served:
         """The same run with degrees of parallelism that the file leaves open: tp, pp, ep, attention_dp."""
         held = dict(self.layout)
         for name, degree in degrees.items():
-            column = WRITTEN[name]
+            column = COLUMN_OF[name]
             if degree is None:
                 continue
             if held.get(column, degree) != degree:
@@ -99,12 +96,3 @@ class Served:
             "notes": self.measured_as,
         }
         return {name: "" if values.get(name) is None else str(values[name]) for name in HEADER}
-
-
-def csv_of(runs: Iterable[Served]) -> str:
-    """Runs as CSV in the columns of a table of serving runs."""
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(run.cells() for run in runs)
-    return out.getvalue()

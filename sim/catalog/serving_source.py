@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from .imported import Note
-from .served import Served
+from .served import COLUMN_OF, Served
 
 Record = dict[str, Any]
 _TO_MS = {"ms": 1.0, "s": 1e3, "sec": 1e3, "us": 1e-3, "ns": 1e-6}
 _ENGINES = {"sglang": "sglang", "vllm": "vllm", "trt": "trtllm", "tensorrt": "trtllm", "dynamo": "trtllm"}
-_COLUMNS = {"tp": "tp_size", "pp": "pp_size", "ep": "moe_ep_size", "attention_dp": "attention_dp_size"}
 
 
 class Source(NamedTuple):
@@ -138,7 +137,7 @@ def run_of(
         input_tokens=max(1, round(given)),
         output_tokens=max(1, round(made)),
         concurrency=max(1, round(clients)),
-        layout=tuple((_COLUMNS.get(name, name), degree) for name, degree in degrees.items() if degree),
+        layout=tuple((COLUMN_OF.get(name, name), degree) for name, degree in degrees.items() if degree),
         ttft_ms=ttft_ms,
         tpot_ms=tpot_ms if tpot_ms else None,
         measured_as=f"means of {kind}",

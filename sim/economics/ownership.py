@@ -92,11 +92,6 @@ def break_even_share(owned: Owned, site: Site, rent_usd_per_hour: float) -> floa
     return parts.fixed / saved
 
 
-def break_even_rent(owned: Owned, site: Site) -> float:
-    """The rent for an hour at which owning and renting cost the same, at the share of use of the terms."""
-    return usd_per_hour(owned, site)
-
-
 def book_values(owned: Owned) -> list[float]:
     """Value in the books at the end of each year, straight-line down to the residual [USD]; the last at the end of life."""
     lost = owned.purchase_usd * (1.0 - owned.residual_share)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .beside_fits import Beside, beside_lines
+
 MOST = 60  # numbers that runs of serving may decide, beyond those of kernels
 GRAPHS = ("vllm", "sglang", "trtllm")  # engines whose decode steps are replayed graphs on NVIDIA chips
 
@@ -49,13 +51,6 @@ NUMBERS: tuple[Number, ...] = (
 )
 
 
-class Beside(NamedTuple):
-    """A number that runs of serving have moved but that the fit leaves alone: what it is, and the file that holds it."""
-
-    name: str
-    file: str
-
-
 BESIDE: tuple[Beside, ...] = (
     Beside("exponent of expert loads of engines with graphs, chosen of seven", "stacks/vllm"),
     Beside("host time of a step, vLLM of 2025", "stacks/vllm-2025"),
@@ -98,6 +93,4 @@ def page(values: Mapping[str, float]) -> str:
     for number in NUMBERS:
         where = ", ".join(number.stacks)
         lines.append(f"| {number.name} | {number.prior:.4g} | {values[number.name]:.4g} | {where} | {number.field} |")
-    lines += ["", "Found beside the fit:", "", "| number | file |", "|---|---|"]
-    lines += [f"| {each.name} | devices/{each.file}.yaml |" for each in BESIDE]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *beside_lines(BESIDE)]) + "\n"

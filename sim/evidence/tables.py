@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog import imports, served, serving_results
+from ..catalog import imports, serving_results
 from ..catalog.files import write_whole
 from ..catalog.library import Library, default_library
 from ..errors import InputError, did_you_mean
@@ -235,7 +235,7 @@ def read_table(path: Path, library: Library | None = None) -> Table:
     text = imports.text_of(path)
     kind = None if path.suffix == ".csv" else imports.kind_of(text)
     if kind is None and path.suffix != ".csv" and serving_results.kind_of(text) is not None:
-        return parse_table(served.csv_of(serving_results.runs_of(text, str(path))), str(path))
+        return parse_table(imports.csv_of(serving_results.runs_of(text, str(path))), str(path))
     if kind is not None:
         run = imports.run_of(text, str(path), library or default_library(), kind)
         return parse_table(imports.csv_of([run]), str(path))

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .beside_fits import Beside, beside_lines
+
 MOST = 60  # fitted numbers in all
 MOST_OF_PEAK = 0.97
 
@@ -157,13 +159,6 @@ NUMBERS: tuple[Number, ...] = (
 )
 
 
-class Beside(NamedTuple):
-    """A number that training rows have moved but that the fit leaves alone: what it is, and the file that holds it."""
-
-    name: str
-    file: str
-
-
 BESIDE: tuple[Beside, ...] = (
     Beside("energy of a FLOP of the 500 W H100, which sets its clock", "calibrations/h100-96gb-hbm2e-500w--any"),
     Beside("fp8 products of TPU generations without rows", "calibrations/tpu--any"),
@@ -196,6 +191,4 @@ def page(values: Mapping[str, float]) -> str:
             f"| {number.name} | {number.prior:.4g} | {values[number.name]:.4g} | {where} | "
             f"{number.factor or number.parameter} |"
         )
-    lines += ["", "Found beside the fit:", "", "| number | file |", "|---|---|"]
-    lines += [f"| {each.name} | devices/{each.file}.yaml |" for each in BESIDE]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *beside_lines(BESIDE)]) + "\n"

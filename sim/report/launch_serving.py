@@ -101,12 +101,17 @@ def _vllm_words(asked: Serving, role: str) -> list[str]:
     return words
 
 
-def vllm(asked: Serving) -> str:
-    """`vllm serve` for each kind of replica."""
+def _lines(asked: Serving, start: str, words: Callable[[str], list[str]]) -> list[str]:
+    """A command for each kind of replica, its arguments one a line. words: those of a role."""
     lines = _unsaid(asked)
     for head, role in _heads(asked):
-        lines += [head, " \\\n  ".join([f"vllm serve {asked.model.id}", *_vllm_words(asked, role)])]
-    return "\n".join(lines)
+        lines += [head, " \\\n  ".join([start, *words(role)])]
+    return lines
+
+
+def vllm(asked: Serving) -> str:
+    """`vllm serve` for each kind of replica."""
+    return "\n".join(_lines(asked, f"vllm serve {asked.model.id}", lambda role: _vllm_words(asked, role)))
 
 
 def sglang(asked: Serving) -> str:
@@ -123,11 +128,8 @@ def sglang(asked: Serving) -> str:
     stored = plan.dtypes.kv_cache
     words += [f"--kv-cache-dtype {_SGLANG_KV.get(stored, stored)}"] if stored else []
     words += [] if engine.prefix_cache else ["--disable-radix-cache"]
-    lines = _unsaid(asked)
-    for head, role in _heads(asked):
-        own = [*words, f"--disaggregation-mode {role}"] if role else words
-        lines += [head, " \\\n  ".join([f"python -m sglang.launch_server --model-path {asked.model.id}", *own])]
-    return "\n".join(lines)
+    start = f"python -m sglang.launch_server --model-path {asked.model.id}"
+    return "\n".join(_lines(asked, start, lambda role: [*words, f"--disaggregation-mode {role}"] if role else words))
 
 
 def trtllm(asked: Serving) -> str:
@@ -141,10 +143,8 @@ def trtllm(asked: Serving) -> str:
     words.append(f"--max_seq_len {asked.longest}")
     if engine.kv_fraction is not None:
         words.append(f"--kv_cache_free_gpu_memory_fraction {engine.kv_fraction:g}")
-    lines = _unsaid(asked)
-    for head, _ in _heads(asked):
-        own = [f"trtllm-serve {asked.model.id}", *words, "--extra_llm_api_options options.yaml"]
-        lines += [head, " \\\n  ".join(own)]
+    words.append("--extra_llm_api_options options.yaml")
+    lines = _lines(asked, f"trtllm-serve {asked.model.id}", lambda role: words)
     options = [
         f"enable_attention_dp: {str(plan.attention_dp > 1).lower()}",
         "enable_chunked_prefill: true",

@@ -146,13 +146,14 @@ def tornado(
 
 
 def _of(evaluate: Evaluate, scenario: Scenario, figure: str) -> float:
-    """The figure of a scenario; infinite where it does not fit."""
+    """The figure of a scenario; infinite where it does not fit (an answer that misses an SLO does)."""
     try:
-        result = evaluate(scenario)
+        figures = evaluate(scenario).figures
     except Infeasible:
         return math.inf
-    found = result.figures.get(figure)
-    return math.inf if found is None or found.value is None else found.value
+    needed, held = (_value(figures.get(name)) for name in ("memory_per_device", "memory_capacity"))
+    value = _value(figures.get(figure))
+    return math.inf if value is None or (needed is not None and held is not None and needed > held) else value
 
 
 def elasticity(evaluate: Evaluate, scenario: Scenario, key: str, figure: str) -> float:

@@ -26,6 +26,10 @@ def test_traffic_goes_out_as_a_trace_in_as_a_generator_and_is_served(
     assert answer["figures"]["requests_finished"]["value"] == 100
 
 
+def test_traffic_of_a_scenario_of_the_catalogue_goes_out_by_its_id(tmp_path: Path) -> None:
+    assert run(["export", "traffic", "azure-chat-h100", "-o", str(tmp_path / "load.jsonl")]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

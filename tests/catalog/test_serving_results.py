@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.catalog.served import HEADER, Served, csv_of
+from sim.catalog.imports import csv_of
+from sim.catalog.served import HEADER, Served
 from sim.catalog.serving_results import KINDS, kind_of, runs_of
 from sim.errors import InputError
 

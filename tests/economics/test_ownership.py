@@ -18,7 +18,6 @@ from sim.economics.ownership import (
     Site,
     annuity,
     book_values,
-    break_even_rent,
     break_even_share,
     present_value,
     spot_factor,
@@ -45,7 +44,7 @@ def test_present_value_is_that_of_every_payment_written_out():
 
 
 def test_rent_at_the_owned_price_has_the_same_present_value():
-    rent = break_even_rent(OWNED, SITE)
+    rent = usd_per_hour(OWNED, SITE)
     paid = sum(rent * HOURS_A_YEAR * OWNED.busy_share / 1.08**year for year in range(1, 6))
     assert paid == pytest.approx(present_value(OWNED, SITE))
 

@@ -75,6 +75,14 @@ def test_what_no_longer_fits_swings_to_infinity() -> None:
     assert swing.lowered == math.inf and math.isfinite(swing.raised)
 
 
+def test_a_step_that_memory_no_longer_holds_swings_to_infinity() -> None:
+    group = ASKED.groups[0]
+    fixed = ASKED.with_(groups=(group.with_(plan=group.plan.with_(recompute="none")),))  # nothing left to give up
+    capacity, used = (train(fixed)[name].value for name in ("memory_capacity", "memory_per_device"))
+    (swing,) = tornado(train, fixed, ["chip.memory.capacity"], "step_time", by=1.0 - 0.9 * used / capacity)
+    assert swing.lowered == math.inf and swing.raised == 0.0
+
+
 def test_both_sides_are_compared_figure_by_figure() -> None:
     evaluate = two_terms(3.0, 1.0)
     before, after = evaluate(ASKED), evaluate(multiplied(ASKED, BANDWIDTH, 2.0))
