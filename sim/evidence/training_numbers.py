@@ -38,7 +38,8 @@ class Number(NamedTuple):
         return MOST_OF_PEAK if shares and all(shares) and self.parameter == "efficiency" else math.inf
 
 
-_BRIDGE = ("megatron", "megatron-2026.06", "megatron-2024", "megatron-rocm")
+_BRIDGE = ("megatron", "megatron-dropping", "megatron-2026.06", "megatron-2024", "megatron-rocm")
+_TO_26_04 = ("megatron", "megatron-dropping", "megatron-rocm")
 _TITAN = ("torchtitan", "torchtitan-eager", "torchtitan-async-tp", "torchtitan-rowwise")
 _EAGER_FSDP = ("llm-foundry", "torch-xpu")
 _EVERY = (
@@ -48,7 +49,7 @@ _EVERY = (
     *("megatron-2021", "megatron-deepspeed", "vtrain-megatron", "maxtext", "neuronx", "optimum-habana"),
 )
 _GPU = (*_BRIDGE, *_TITAN, *_EAGER_FSDP, "megatron-2021", "megatron-deepspeed", "vtrain-megatron")
-PRODUCTS = ("projection", "ffn", "router", "logits")
+PRODUCTS = ("projection", "ffn", "router", "logits", "experts")
 
 
 def _of(name: str, stacks: tuple[str, ...], factor: str, prior: float, width: float) -> Number:
@@ -88,7 +89,7 @@ NUMBERS: tuple[Number, ...] = (
     # 8- and 4-bit products: passes that cast and transpose their operands
     _of(
         "casts, Transformer Engine of 2025-26",
-        ("megatron", "megatron-2026.06", "megatron-rocm"),
+        (*_TO_26_04, "megatron-2026.06"),
         "cast_passes",
         1.0,
         0.5,
@@ -126,11 +127,12 @@ NUMBERS: tuple[Number, ...] = (
     _of("passes of the softmax", ("megatron-deepspeed", "megatron-2021"), "softmax_passes", 1.0, 0.4),
     _of("products of odd sizes", ("megatron-deepspeed", "megatron-2021"), "unaligned_passes", 5.0, 0.7),
     # mixtures of experts
-    _of("grouped products, to 26.04", ("megatron", "megatron-rocm"), "experts_passes", 1.0, 0.4),
+    _of("grouped products, to 26.04", _TO_26_04, "experts_passes", 1.0, 0.4),
     _of("grouped products, from 26.06", ("megatron-2026.06",), "experts_passes", 1.0, 0.4),
-    _of("expert traffic, to 26.04", ("megatron", "megatron-rocm"), "ep_passes", 1.0, 0.5),
+    _of("grouped products, XLA", ("maxtext",), "experts_passes", 1.2, 0.4),
+    _of("expert traffic, to 26.04", _TO_26_04, "ep_passes", 1.0, 0.5),
     _of("expert traffic, from 26.06", ("megatron-2026.06",), "ep_passes", 0.4, 0.5),
-    _of("host time of an expert layer, to 26.04", ("megatron", "megatron-rocm"), "moe_host_layer_s", 0.01, 0.4),
+    _of("host time of an expert layer", ("megatron", "megatron-rocm", "megatron-2024", "megatron-2026.06"), "moe_host_layer_s", 0.01, 0.4),
     # host
     _of("host time of a launch, vTrain's Megatron", ("vtrain-megatron",), "host_launch_s", 20e-6, 0.4),
     _of("host time of a step, vTrain's Megatron", ("vtrain-megatron",), "step_host_s", 10e-3, 0.7),
