@@ -17,6 +17,7 @@ from .training_sources import UNKNOWN, Source
 UNFUSED_UNTIL = 2022  # sources up to this year that do not name their attention kernel ran it unfused
 PASS_TOKENS = 8192  # tokens of a pass where a source states no micro-batch and has no pipeline
 LORA_RANK = 16
+GBIT = 1e9 / 8.0
 
 
 class Layout(NamedTuple):
@@ -122,7 +123,8 @@ def _micro_batch(degrees: tuple[int, int, int], per_rank: int, seq_len: int, chi
         return per_rank
     if pp > 1:
         return max(1, per_rank // pp) if source.passes == "stages" and per_rank % pp == 0 else 1
-    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and n * seq_len <= PASS_TOKENS * cp * (2 if tp > 1 else 1)]
+    most = PASS_TOKENS * cp * (2 if tp > 1 else 1)  # ranks that share a sequence hold less of it each
+    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and n * seq_len <= most]
     return max(fitting, default=1)
 
 
@@ -186,9 +188,10 @@ def dtypes_of(row: Row, gradients: str = "", format: str = "") -> Dtypes:
     return Dtypes(weights="bf16", gradients=summed, optimizer="bf16" if "stochastic rounding" in text else "fp32")
 
 
-def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:
-    """The chip's own ports; a node or slice smaller than the chip's usual domain bounds the inner tier."""
-    cluster = cluster_of(chip)
+def cluster_for(row: Row, chip: Chip, plan: Plan, source: Source = UNKNOWN) -> Cluster:
+    """The chip's own ports; a node or slice smaller than the chip's usual domain bounds the inner tier; the network between
+    nodes as the row's notes (`800 Gb/s a node`) or its source state it."""
+    cluster = _networked(cluster_of(chip), row, source)
     inner = cluster.tiers[0]
     per_node = row.count("devices_per_node")
     size = inner.size or 1
@@ -202,3 +205,13 @@ def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:
         return cluster
     tier = Tier.model_validate({**dict(inner), "size": size, "dims": ()})
     return cluster.with_(id=f"{cluster.id}-{size}", tiers=(tier, *cluster.tiers[1:]))
+
+
+def _networked(cluster: Cluster, row: Row, source: Source) -> Cluster:
+    """The cluster with the stated bandwidth of a node, shared by its chips, between nodes."""
+    match = re.search(r"(\d+) Gb/s a node", row.text("notes"))
+    stated, per_node = match.group(1) if match else source.node_gbit, row.count("devices_per_node")
+    if not stated or not per_node or len(cluster.tiers) == 1:
+        return cluster
+    outer = Tier.model_validate({**dict(cluster.tiers[-1]), "bandwidth_bytes_per_s": float(stated) * GBIT / per_node})
+    return cluster.with_(id=f"{cluster.id}-{stated}g", tiers=(*cluster.tiers[:-1], outer))
