@@ -124,8 +124,8 @@ NUMBERS: tuple[Number, ...] = (
     _of("passes of gradient sums, Megatron-LM 2021", ("megatron-2021",), "gradient_passes", 1.0, 0.4),
     _of("passes of the optimizer", _EVERY, "optimizer_passes", 1.5, 0.3),
     # attention without fused kernels
-    _of("passes of the softmax", ("megatron-deepspeed", "megatron-2021"), "softmax_passes", 1.0, 0.4),
-    _of("products of odd sizes", ("megatron-deepspeed", "megatron-2021"), "unaligned_passes", 5.0, 0.7),
+    _of("passes of the softmax", ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"), "softmax_passes", 1.0, 0.4),
+    _of("products of odd sizes", ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"), "unaligned_passes", 5.0, 0.7),
     # mixtures of experts
     _of("grouped products, to 26.04", _TO_26_04, "experts_passes", 1.0, 0.4),
     _of("grouped products, from 26.06", ("megatron-2026.06",), "experts_passes", 1.0, 0.4),
