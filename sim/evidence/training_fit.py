@@ -265,7 +265,7 @@ def of_number(number: Number, group: Measured) -> np.ndarray:
     if target.chip.id not in number.chips or (stacks and not stacks & known):
         return np.zeros(len(times.seconds), bool)
     parts = np.isin(times.part, [PART_IDS[part] for part in number.parts]) & np.isin(times.of, _PRODUCTS)
-    fits = np.ones(len(group.formats), bool) if not number.format else group.formats == number.format
+    fits = np.ones(len(group.formats), bool) if not number.format else np.isin(group.formats, number.format.split())
     wide = np.ones(len(times.seconds), bool) if not number.format else times.part != PART_IDS["logits"]
     if not number.format and number.parts == PRODUCTS:  # narrow products have numbers of their own
         fits = ~np.isin(group.formats, NARROW)

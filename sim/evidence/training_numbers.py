@@ -15,7 +15,7 @@ MOST_OF_PEAK = 0.97
 class Number(NamedTuple):
     """One fitted number. Either stacks: whose `factor` (or field of host times) it is, one value for all of them; or places:
     where in devices/calibrations it stands as `parameter`, (file, kind, what divides the number there); its kernels are those of
-    `chips` in `parts`, in plans of a `format` ("" = any), under the stack that the file names.
+    `chips` in `parts`, in plans of a `format` (several: with blanks between; "" = any), under the stack that the file names.
     prior: value before any training row; width: of its logarithm, around the prior."""
 
     name: str
@@ -155,7 +155,9 @@ NUMBERS: tuple[Number, ...] = (
         parameter="step_clocks"
     ),
     *(_product(f"products of TPU {chip[4:]}", 0.8, f"{chip}--maxtext", "gemm", (chip,)) for chip in _TPUS),
-    _product("fp8 products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x",), "fp8"),
+    _product("8-bit products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x", "tpu-v6e"), "fp8 int8")._replace(
+        places=(("tpu-v7x--maxtext", "gemm.fp8", 1.0), ("tpu--any", "gemm.int8", 1.0))
+    ),
     _attention("attention of TPU", (("tpu--maxtext", 1.0),), 0.7, _TPUS),
     _product("products of Trainium1", 0.5, "neuron--neuronx", "gemm", ("trainium1",)),
 )
@@ -164,7 +166,6 @@ NUMBERS: tuple[Number, ...] = (
 BESIDE: tuple[Beside, ...] = (
     Beside("energy of a FLOP of the 500 W H100, which sets its clock", "calibrations/h100-96gb-hbm2e-500w--any"),
     Beside("fp8 products of TPU generations without rows", "calibrations/tpu--any"),
-    Beside("int8 products of TPU", "calibrations/tpu--any"),
     Beside("grouped products of TPU", "calibrations/tpu--any"),
     Beside("context of a process (memory)", "stacks/megatron"),
     Beside("buffers of a communicator (memory)", "stacks/megatron"),
