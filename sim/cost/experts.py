@@ -42,6 +42,7 @@ TILE_WIDTH = 128.0
 FEW_PAIRS = 256.0  # pairs that one block sorts beside the first product
 SPREAD = 0.7  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
 UNSEEN = 0.2  # experts that would lie above the most popular one that a draw of all experts is likely to hold
+NARROW = 4.0  # pairs an expert at which the range of popularities has become that of many pairs
 SETTLED = 16.0  # pairs an expert from which the busiest rank has more of all than at one (to 2e-5 experts: tests)
 CAPPED_ROUNDS = 4  # rounds in which rows beyond one a token go to the other experts
 LN2, LN_3_2 = math.log(2.0), math.log(1.5)
@@ -62,25 +63,30 @@ def popularity_range(pairs: float, experts: float, tokens: float) -> float:
     """Logarithm of largest over smallest popularity of an expert: 0.8 of the tokens; where there are fewer pairs than experts,
     FLAT_RANGE, and between one and four pairs an expert, from that to this."""
     wide = max(0.8 * tokens, 1.001)
-    part = min(max(0.5 / LN2 * log(pairs / experts), 0.0), 1.0)
+    part = min(max(0.5 / LN2 * log(pairs / experts), 0.0), 1.0)  # 1 at NARROW
     return (1.0 - part) * log(max(FLAT_RANGE, wide)) + part * log(wide)
 
 
 @inline
 def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
     """`power_law_at`, and no less of anything than where there are as many pairs as experts: from there on the range of
-    popularities gets narrower, which alone would make the busiest rank quicker; from SETTLED times as many on nothing is less."""
-    heavy, single, rows = power_law_at(pairs, d, loads)
+    popularities gets narrower, which alone would make the busiest rank quicker. While it does, to NARROW pairs an expert,
+    everything goes straight from its first to its last value; from SETTLED times as many on nothing is less."""
     everywhere = max(d[3], 1.0) / (d[7] if d[7] > 0.0 else 1.0)
-    if everywhere < pairs < SETTLED * everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE:
-        before = np.empty(QUANTILES)
-        least = power_law_at(everywhere, d, before)
-        touched = max(heavy + single, least[0] + least[1])
-        heavy, rows = max(heavy, least[0]), max(rows, least[2])
-        single = touched - heavy
-        for i in range(QUANTILES):
-            loads[i] = max(loads[i], before[i])
-    return heavy, single, rows
+    if not (everywhere < pairs < SETTLED * everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE):
+        return power_law_at(pairs, d, loads)
+    before = np.empty(QUANTILES)
+    least = power_law_at(everywhere, d, before)
+    most = power_law_at(max(pairs, NARROW * everywhere), d, loads)
+    way = min((pairs / everywhere - 1.0) / (NARROW - 1.0), 1.0)  # of rows, which go with pairs
+    slow = min(log(pairs / everywhere) / log(NARROW), 1.0)  # of experts that get any
+    fewest = least[0] + least[1]
+    heavy = least[0] + slow * max(most[0] - least[0], 0.0)
+    single = fewest + slow * max(most[0] + most[1] - fewest, 0.0) - heavy
+    rows = least[2] + way * max(most[2] - least[2], 0.0)
+    for i in range(QUANTILES):
+        loads[i] = before[i] + way * max(loads[i] - before[i], 0.0)
+    return heavy, max(single, 0.0), rows
 
 
 @inline

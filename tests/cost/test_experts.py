@@ -192,7 +192,7 @@ def test_time_never_falls_when_rows_grow(
 ) -> None:
     machine = machine_of(mechanism)
     # between one and four pairs an expert a power law gets flatter, and its busiest rank touches a little less
-    slack = 1e-12 if skew <= 0.0 else 0.006
+    slack = 1e-12 if skew <= 0.0 else 3e-5
     before = moe(machine, rows, experts, skew, 1 / ranks, topk=topk)
     assert moe(machine, rows + more, experts, skew, 1 / ranks, topk=topk) >= before * (1 - slack)
 
