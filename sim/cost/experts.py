@@ -43,7 +43,7 @@ FEW_PAIRS = 256.0  # pairs that one block sorts beside the first product
 SPREAD = 0.7  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
 UNSEEN = 0.2  # experts that would lie above the most popular one that a draw of all experts is likely to hold
 NARROW = 4.0  # pairs an expert at which the range of popularities has become that of many pairs
-SETTLED = 16.0  # pairs an expert from which the busiest rank has more of all than at one (to 2e-5 experts: tests)
+SETTLED = 48.0  # pairs an expert from which the busiest rank has more of all than at one and than at fewer (tests)
 CAPPED_ROUNDS = 4  # rounds in which rows beyond one a token go to the other experts
 LN2, LN_3_2 = math.log(2.0), math.log(1.5)
 FLAT_RANGE = 200.0  # largest over smallest popularity when there are fewer pairs than experts
@@ -69,24 +69,30 @@ def popularity_range(pairs: float, experts: float, tokens: float) -> float:
 
 @inline
 def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
-    """`power_law_at`, and no less of anything than where there are as many pairs as experts: from there on the range of
-    popularities gets narrower, which alone would make the busiest rank quicker. While it does, to NARROW pairs an expert,
-    everything goes straight from its first to its last value; from SETTLED times as many on nothing is less."""
+    """`power_law_at`, but nothing falls as pairs grow. From as many pairs as experts to NARROW times as many the range of
+    popularities gets narrower, which alone would make the busiest rank quicker: there everything goes straight from its
+    first to its last value; so do the experts that get any, in the logarithm of pairs, from there to SETTLED times as many."""
     everywhere = max(d[3], 1.0) / (d[7] if d[7] > 0.0 else 1.0)
     if not (everywhere < pairs < SETTLED * everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE):
         return power_law_at(pairs, d, loads)
-    before = np.empty(QUANTILES)
+    before, other = np.empty(QUANTILES), np.empty(QUANTILES)
     least = power_law_at(everywhere, d, before)
+    narrow = pairs < NARROW * everywhere
     most = power_law_at(max(pairs, NARROW * everywhere), d, loads)
+    fewest, ends = (least[0], least[0] + least[1]), (most[0], most[0] + most[1])
+    if not narrow:
+        knot = power_law_at(NARROW * everywhere, d, other)
+        fewest = (max(fewest[0], knot[0]), max(fewest[1], knot[0] + knot[1]))
+        last = power_law_at(SETTLED * everywhere, d, other)
+        ends = (last[0], last[0] + last[1])
     way = min((pairs / everywhere - 1.0) / (NARROW - 1.0), 1.0)  # of rows, which go with pairs
-    slow = min(log(pairs / everywhere) / log(NARROW), 1.0)  # of experts that get any
-    fewest = least[0] + least[1]
-    heavy = least[0] + slow * max(most[0] - least[0], 0.0)
-    single = fewest + slow * max(most[0] + most[1] - fewest, 0.0) - heavy
-    rows = least[2] + way * max(most[2] - least[2], 0.0)
+    reached = pairs / everywhere if narrow else pairs / (NARROW * everywhere)
+    slow = log(reached) / log(NARROW if narrow else SETTLED / NARROW)  # of experts that get any
+    heavy = fewest[0] + slow * max(ends[0] - fewest[0], 0.0)
+    touched = fewest[1] + slow * max(ends[1] - fewest[1], 0.0)
     for i in range(QUANTILES):
         loads[i] = before[i] + way * max(loads[i] - before[i], 0.0)
-    return heavy, max(single, 0.0), rows
+    return heavy, max(touched - heavy, 0.0), least[2] + way * max(most[2] - least[2], 0.0)
 
 
 @inline

@@ -106,7 +106,11 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
         operands = byte * (high * inside[0] + wide * inside[1])
         whole = k * math.sqrt(arithmetic * arithmetic + operands * operands + latency)
         best = min(best, _whole_waves(spread, quantum) * (whole + each))
-        if p[BLOCKS] > 0.0 or p[MOST_PARTS] < 2.0 or whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best:
+        if (
+            p[BLOCKS] > 0.0
+            or p[MOST_PARTS] < 2.0
+            or whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best
+        ):
             continue
         for j in range(SPLITS.size):
             split = SPLITS[j]
