@@ -124,15 +124,29 @@ NUMBERS: tuple[Number, ...] = (
     _of("passes of gradient sums, Megatron-LM 2021", ("megatron-2021",), "gradient_passes", 1.0, 0.4),
     _of("passes of the optimizer", _EVERY, "optimizer_passes", 1.5, 0.3),
     # attention without fused kernels
-    _of("passes of the softmax", ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"), "softmax_passes", 1.0, 0.4),
-    _of("products of odd sizes", ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"), "unaligned_passes", 5.0, 0.7),
+    _of(
+        "passes of the softmax", ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"), "softmax_passes", 1.0, 0.4
+    ),
+    _of(
+        "products of odd sizes",
+        ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"),
+        "unaligned_passes",
+        5.0,
+        0.7,
+    ),
     # mixtures of experts
     _of("grouped products, to 26.04", _TO_26_04, "experts_passes", 1.0, 0.4),
     _of("grouped products, from 26.06", ("megatron-2026.06",), "experts_passes", 1.0, 0.4),
     _of("grouped products, XLA", ("maxtext",), "experts_passes", 1.2, 0.4),
     _of("expert traffic, to 26.04", _TO_26_04, "ep_passes", 1.0, 0.5),
     _of("expert traffic, from 26.06", ("megatron-2026.06",), "ep_passes", 0.4, 0.5),
-    _of("host time of an expert layer", ("megatron", "megatron-rocm", "megatron-2024", "megatron-2026.06"), "moe_host_layer_s", 0.01, 0.4),
+    _of(
+        "host time of an expert layer",
+        ("megatron", "megatron-rocm", "megatron-2024", "megatron-2026.06"),
+        "moe_host_layer_s",
+        0.01,
+        0.4,
+    ),
     # host
     _of("host time of a launch, vTrain's Megatron", ("vtrain-megatron",), "host_launch_s", 20e-6, 0.4),
     _of("host time of a step, vTrain's Megatron", ("vtrain-megatron",), "step_host_s", 10e-3, 0.7),
@@ -155,9 +169,9 @@ NUMBERS: tuple[Number, ...] = (
         parameter="step_clocks"
     ),
     *(_product(f"products of TPU {chip[4:]}", 0.8, f"{chip}--maxtext", "gemm", (chip,)) for chip in _TPUS),
-    _product("8-bit products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x", "tpu-v6e"), "fp8 int8")._replace(
-        places=(("tpu-v7x--maxtext", "gemm.fp8", 1.0), ("tpu--any", "gemm.int8", 1.0))
-    ),
+    _product(
+        "8-bit products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x", "tpu-v6e"), "fp8 int8"
+    )._replace(places=(("tpu-v7x--maxtext", "gemm.fp8", 1.0), ("tpu--any", "gemm.int8", 1.0))),
     _attention("attention of TPU", (("tpu--maxtext", 1.0),), 0.7, _TPUS),
     _product("products of Trainium1", 0.5, "neuron--neuronx", "gemm", ("trainium1",)),
 )

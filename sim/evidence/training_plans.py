@@ -108,8 +108,8 @@ def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
     devices = row.need("num_devices")
     within = min(devices, row.count("devices_per_node") or 1) * chip.ranks
     tensor = [2**e for e in range(within.bit_length())]
-    layers = row.count("layers") or 1
-    stages = [pp for pp in range(2, layers + 1) if layers % pp == 0]
+    layers, most = row.count("layers") or 0, devices * chip.ranks // tensor[-1]
+    stages = [pp for pp in range(2, most + 1) if layers % pp == 0]
     degrees = [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages)]
     ways = devices * chip.ranks // (row.count("CP") or 1)
     return [(tp, pp) for tp, pp in degrees if ways % (tp * pp) == 0]
