@@ -80,7 +80,7 @@ def _document(page: Page, path: Path | None) -> dict[str, Any]:
                 "id": section.id,
                 "title": section.title,
                 "charts": [panel.title for panel in section.panels],
-                "figures": {name: figure.to_dict() for name, figure in section.figures.items()},
+                "figures": {name: figure.to_dict() for name, figure in {**section.figures, **section.more}.items()},
                 "tables": [[list(row) for row in table.rows] for table in (*section.tables, *section.values)],
                 "notes": list(section.notes),
             }
@@ -175,13 +175,13 @@ def _whatif(call: Call, plain: Mapping[str, Any], path: Path) -> Page:
 
 
 def _search(call: Call, plain: Mapping[str, Any], path: Path) -> Page:
-    from ..report.sections_studies import search
+    from ..report.sections_search import search
 
     return search(plain)
 
 
 def _search_serve(call: Call, plain: Mapping[str, Any], path: Path) -> Page:
-    from ..report.sections_studies import search_serve
+    from ..report.sections_search import search_serve
 
     return search_serve(plain)
 

@@ -52,12 +52,12 @@ MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monos
 
 # what a part is: products, attention, passes over memory, traffic, the optimizer, waiting
 _FAMILIES = {
-    BLUE: ("projection", "ffn", "experts", "logits", "draft", "weights"),
-    GREEN: ("attention", "kv_cache", "activations"),
-    BROWN: ("norm", "embedding", "router", "loss", "casts", "gradients", "workspace", "states"),
-    ORANGE: ("tp_traffic", "cp_traffic", "ep_traffic", "dp_traffic", "pp_traffic", "kv_traffic", "buffers"),
+    BLUE: ("projection", "ffn", "experts", "logits", "draft"),
+    GREEN: ("attention",),
+    BROWN: ("norm", "embedding", "router", "loss", "casts", "gradients"),
+    ORANGE: ("tp_traffic", "cp_traffic", "ep_traffic", "dp_traffic", "pp_traffic", "kv_traffic"),
     VIOLET: ("optimizer",),
-    GREY: ("bubble", "host", "free", "unused", "framework", "fragmentation", "other"),
+    GREY: ("bubble", "host"),
 }
 PART_INK = {part: ink for ink, parts in _FAMILIES.items() for part in parts}
 FAMILY_NAMES = {
@@ -76,6 +76,18 @@ PHASE_INK = {
     "optimizer": BROWN,
     "prefill": BLUE,
     "decode": ORANGE,
+    "mixed": GREEN,
+}
+MEMORY_INK = {
+    "weights": BLUE,
+    "gradients": ORANGE,
+    "optimizer": VIOLET,
+    "activations": GREEN,
+    "kv_cache": GREEN,
+    "workspace": BROWN,
+    "states": VIOLET,
+    "buffers": WINE,
+    "draft": WINE,
 }
 
 
