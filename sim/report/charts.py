@@ -20,6 +20,7 @@ from .theme import (
     Chart,
     axis,
     bar_trace,
+    escaped,
     layout,
     part_ink,
     phase_ink,
@@ -32,6 +33,7 @@ FRAME_PX = 84  # axis, title and legend
 WAITS, WAITING = ("bubble", "host"), "waiting"
 LEAST_SHARE = 0.002  # smaller parts are added up as `other`
 LABEL_CHARS = 22
+WRITTEN = {"textposition": "auto", "constraintext": "none", "insidetextanchor": "end"}
 SUM_LOOK = {"showlegend": False, "marker": {"opacity": 0.45}}
 BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "traceorder": "normal"}
 
@@ -40,6 +42,8 @@ _STEPS = {
     "bytes": ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     "w": ((1e6, "MW"), (1e3, "kW"), (1.0, "W")),
     "j": ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J")),
+    "flops": ((1e24, "YFLOP"), (1e21, "ZFLOP"), (1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1.0, "FLOP")),
+    "flops_per_s": ((1e18, "EFLOP/s"), (1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1.0, "FLOP/s")),
     "usd": ((1e9, "billion $"), (1e6, "million $"), (1e3, "thousand $"), (1.0, "$")),
 }
 _WORDS = {
@@ -76,11 +80,6 @@ def words(name: str) -> str:
 def percent(value: float) -> str:
     """A share with the digits that it needs: 43.7%, 0.12%."""
     return f"{value:.1%}" if abs(value) >= 0.01 or value == 0.0 else f"{value:.2%}"
-
-
-def escaped(value: str) -> str:
-    """Text that Plotly shows as it is: it reads some tags of HTML in labels."""
-    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def label(value: str, chars: int = LABEL_CHARS) -> str:
@@ -266,7 +265,7 @@ def bars(values: Mapping[str, float], unit: str, ink: str = BLUE) -> Chart:
     written = [percent(value) if share else text(value, unit) for value in shown.values()]
     lengths = [value / scale.factor for value in shown.values()]
     return {
-        "data": [bar_trace("", lengths, names, ink, said=written, text=written, textposition="auto")],
+        "data": [bar_trace("", lengths, names, ink, said=written, text=written, **WRITTEN)],
         "layout": layout(
             height_of(len(names)) - 20,
             xaxis=axis("" if share else scale.label, rangemode="tozero", fixedrange=True)
@@ -296,7 +295,7 @@ def lines(each: Iterable[Line], x: tuple[str, str], y: tuple[str, str], log: boo
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": words(line.name),
+            "name": escaped(words(line.name)),
             "x": [value / sides[0].factor for value in line.x],
             "y": [value / sides[1].factor for value in line.y],
             "line": {"color": SERIES[place % len(SERIES)], "width": 2},

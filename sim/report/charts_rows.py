@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..units import text
-from .charts import SYMBOLS, Scale, escaped, height_of, label, scale_of, titled, words
-from .theme import BLUE, FAMILY_NAMES, GREY, ORANGE, SERIES, Chart, axis, bar_trace, layout, part_ink, row_axis
+from .charts import SYMBOLS, WRITTEN, Scale, height_of, label, scale_of, titled, words
+from .theme import BLUE, FAMILY_NAMES, GREY, ORANGE, SERIES, Chart, axis, bar_trace, escaped, layout, part_ink, row_axis
 
 MOST_BARS = 14
 MOST_MARKS = 1500
@@ -69,7 +69,7 @@ def _roof_line(name: str, peak: float, roof: Roof, ends: tuple[float, float]) ->
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"{name} roof",
+        "name": f"{escaped(name)} roof",
         "x": xs,
         "y": [min(peak, x * roof.memory_bytes_per_s) for x in xs],
         "line": {"color": GREY, "width": 2},
@@ -291,7 +291,7 @@ def changes(rows: Sequence[Change]) -> Chart:
     shown = [each for each in rows if math.isfinite(each.ratio) and abs(each.ratio - 1.0) >= 5e-5]
     names, deltas = [label(words(each.name)) for each in shown], [each.ratio - 1.0 for each in shown]
     inks = [BLUE if delta < 0.0 else ORANGE for delta in deltas]
-    written = {"text": [f"{delta:+.1%}" for delta in deltas], "textposition": "auto"}
+    written = {"text": [f"{delta:+.1%}" for delta in deltas], **WRITTEN}
     return {
         "data": [bar_trace("", deltas, names, inks, said=[escaped(each.said) for each in shown], **written)],
         "layout": layout(

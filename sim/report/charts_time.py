@@ -9,8 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..units import text
-from .charts import escaped, height_of, label, scale_of, words
-from .theme import BLUE, GREEN, ORANGE, SERIES, WINE, Chart, axis, bar_trace, layout, phase_ink, row_axis, upright
+from .charts import height_of, label, scale_of, words
+from .theme import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SERIES,
+    WINE,
+    Chart,
+    axis,
+    bar_trace,
+    escaped,
+    layout,
+    phase_ink,
+    row_axis,
+    upright,
+)
 
 if TYPE_CHECKING:
     from ..engine.timeline import Timeline

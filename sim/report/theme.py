@@ -101,6 +101,11 @@ def phase_ink(phase: str) -> str:
     return PHASE_INK.get(phase, GREY)
 
 
+def escaped(value: str) -> str:
+    """Text that Plotly shows as it is: it reads some tags of HTML in labels."""
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def layout(height: int, **more: Any) -> dict[str, Any]:
     """A chart's layout: no background and no neutral colours of its own, so that it stands on a light and on a dark page."""
     plain: dict[str, Any] = {
@@ -127,7 +132,7 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
     """An axis that makes room for its labels."""
-    return {"title": {"text": title, "standoff": 10}, "automargin": True, "zeroline": False, **more}
+    return {"title": {"text": escaped(title), "standoff": 10}, "automargin": True, "zeroline": False, **more}
 
 
 def row_axis(names: Sequence[str]) -> dict[str, Any]:
@@ -149,7 +154,7 @@ def bar_trace(name: str, x: Sequence[float | None], y: Sequence[str], ink: Any, 
     if "said" in more:
         said = {"hovertext": more.pop("said"), "hovertemplate": "%{y}: %{hovertext}<extra></extra>"}
     marker = {"color": ink, **more.pop("marker", {})}
-    plain = {"type": "bar", "orientation": "h", "name": name, "x": list(x), "y": list(y), "marker": marker}
+    plain = {"type": "bar", "orientation": "h", "name": escaped(name), "x": list(x), "y": list(y), "marker": marker}
     return {**plain, **said, **more}
 
 
