@@ -11,7 +11,6 @@ import typer
 from ..errors import InputError
 from .command import command
 from .output import Call, Progress, emit, write_files
-from .runs import _path
 
 if TYPE_CHECKING:
     from ..catalog.scenarios import Scenario
@@ -113,13 +112,15 @@ def page_of(call: Call, given: str) -> Page:
 
 
 def _scenario(call: Call, given: str) -> Scenario:
+    from ..catalog.library import normal
     from ..catalog.scenarios import read_scenario
 
     if given.endswith((".yaml", ".yml")) or Path(given).exists():
         return read_scenario(Path(given))
-    found = _path(call, given)
-    assert found is not None  # only a missing name has no path
-    return read_scenario(found)
+    known = [name for entry in call.library().entries("scenario") for name in entry.names]
+    if normal(given) not in map(normal, known):
+        raise InputError(f"{given}: no file, folder or scenario is named so. Give what --json or --out wrote.")
+    return read_scenario(call.library().find("scenario", given).path)
 
 
 def _stored(call: Call, plain: Mapping[str, Any]) -> Page:

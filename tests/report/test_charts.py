@@ -163,7 +163,14 @@ def test_names_of_users_are_text_in_every_chart():
 
 @pytest.mark.parametrize(
     ("largest", "unit", "shown"),
-    [(0.3, "s", "ms"), (90.0, "s", "s"), (86400.0 * 3, "s", "days"), (8e10, "bytes", "GB"), (3e6, "w", "MW"), (5.0, "tokens_per_s", "tokens/s")],
-)  # fmt: skip
+    [
+        (0.3, "s", "ms"),
+        (90.0, "s", "s"),
+        (86400.0 * 3, "s", "days"),
+        (8e10, "bytes", "GB"),
+        (3e6, "w", "MW"),
+        (5.0, "tokens_per_s", "tokens/s"),
+    ],
+)
 def test_an_axis_has_the_unit_that_needs_few_digits(largest, unit, shown):
     assert charts.scale_of(largest, unit).label == shown
