@@ -149,6 +149,46 @@ COMMANDS = {
             "--rate 4 --gap-variation 3 --input-tokens 2000 --output-tokens 300 --spread 0.8 -o load.jsonl",
         ),
     ),
+    "export vllm-bench": Command(
+        "export_results",
+        "Write a result of `serve` as `vllm bench serve` saves one.",
+        ("served -o bench.json",),
+    ),
+    "export aiperf": Command(
+        "export_results",
+        "Write a result of `serve` as AIPerf exports one: summary, or single requests.",
+        ("served -o profile_export_aiperf.json", "served -o profile_export.jsonl"),
+    ),
+    "export vllm": Command("launches", "Write `vllm serve` for a serving scenario.", ("serving.yaml -o vllm.sh",)),
+    "export sglang": Command("launches", "Write SGLang's launch for a serving scenario.", ("serving.yaml",)),
+    "export trtllm": Command(
+        "launches", "Write `trtllm-serve` and its options for a serving scenario.", ("serving.yaml",)
+    ),
+    "export k8s": Command(
+        "launches", "Write a Kubernetes Deployment and Service for a serving scenario.", ("serving.yaml -o vllm.yaml",)
+    ),
+    "export dynamo": Command(
+        "launches", "Write a DynamoGraphDeployment for a serving scenario.", ("serving.yaml -o graph.yaml",)
+    ),
+    "export neuron": Command(
+        "launches",
+        "Write `vllm serve` with the buckets that Neuron compiles for.",
+        ("--model llama-3.1-8b --cluster trn2 --tp 8 --concurrency 8 --input-tokens 1000 --output-tokens 100",),
+    ),
+    "export slurm": Command(
+        "launches",
+        "Write a batch script of Slurm: torchrun for a training scenario, an array of replicas for a serving one.",
+        ("scenario.yaml -o train.sbatch", "serving.yaml"),
+    ),
+    "export megatron": Command(
+        "launches", "Write Megatron-LM's arguments for a training scenario.", ("scenario.yaml -o megatron.txt",)
+    ),
+    "export torchtitan": Command(
+        "launches", "Write torchtitan's overrides for a training scenario.", ("scenario.yaml",)
+    ),
+    "export maxtext": Command(
+        "launches", "Write a YAML of MaxText for a training scenario.", ("scenario.yaml -o maxtext.yml",)
+    ),
     "calibrate": Command(
         "calibrate",
         "Fit a chip's kernels to measured times, or factors of a site to serving benchmarks.",
@@ -190,12 +230,12 @@ GROUPS = {
     "search": "Search: the best plans for a question. `gambrel search train --help`.",
     "export": "Export: files that other tools read. `gambrel export traffic --help`.",
 }
-WORDS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
+WORDS = tuple(dict.fromkeys(word for name in COMMANDS for word in name.split(" ")))
 EPILOG = "Start with: gambrel demo"
 
 
 def build(wanted: Collection[str] = WORDS) -> typer.Typer:
-    """The application. Commands whose first word is not wanted are only listed: their options are never built."""
+    """The application. Commands of which a word is not wanted are only listed: their options are never built."""
     app = typer.Typer(
         name="gambrel",
         help="How fast, how costly and how reliable a transformer runs on a cluster that you do not have.",
@@ -208,8 +248,8 @@ def build(wanted: Collection[str] = WORDS) -> typer.Typer:
     groups: dict[str, typer.Typer] = {}
     for name, command in COMMANDS.items():
         first, _, second = name.partition(" ")
-        if first in wanted:
-            own = second or first
+        if first in wanted and second in ("", *wanted):
+            own = (second or first).replace("-", "_")
             function = getattr(import_module(f".{command.module}", __package__), own + "_" * iskeyword(own))
         else:
             function = _listed
