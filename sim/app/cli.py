@@ -149,6 +149,16 @@ COMMANDS = {
             "--rate 4 --gap-variation 3 --input-tokens 2000 --output-tokens 300 --spread 0.8 -o load.jsonl",
         ),
     ),
+    "export chakra": Command(
+        "export_chakra",
+        "Write a training step as Chakra execution traces, with the groups of ranks and ASTRA-sim's network.",
+        ("scenario.yaml -o traces", "scenario.yaml --set devices=16 --ranks all -o traces"),
+    ),
+    "export astra-sim": Command(
+        "export_chakra",
+        "Write a cluster's network as the YAML of ASTRA-sim.",
+        ("--model llama-3.1-8b --cluster tpu-v5p --devices 64 -o network.yml",),
+    ),
     "export vllm-bench": Command(
         "export_results",
         "Write a result of `serve` as `vllm bench serve` saves one.",

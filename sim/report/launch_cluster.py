@@ -54,7 +54,10 @@ def _documents(comments: list[str], objects: list[dict[str, Any]]) -> str:
 
 
 def k8s(asked: Sequence[Serving]) -> str:
-    """A Deployment of vLLM and its Service for each kind of replica, one pod a replica. Raises InputError for a replica of several nodes."""
+    """A Deployment of vLLM and its Service for each kind of replica, one pod a replica.
+
+    Raises InputError for a replica of several nodes.
+    """
     objects: list[dict[str, Any]] = []
     for each in asked:
         if each.nodes > 1:
