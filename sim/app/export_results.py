@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,20 +71,22 @@ def _columns(path: Path) -> dict[str, FloatArray]:
     """The needed columns as float64[n]. Raises InputError with line and value."""
     import numpy as np
 
-    from ..catalog.imports import text_of
+    from ..catalog.imports import csv_rows, text_of
 
-    rows = csv.DictReader(text_of(path).splitlines())
-    missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+    rows = csv_rows(text_of(path), str(path))
+    names = next(rows, ("", []))[1]
+    missing = [name for name in _NEEDED if name not in names]
     if missing:
         raise InputError(f"{path}:1: no column {missing[0]}. Give the folder as `serve --out` wrote it.")
     found: dict[str, list[float]] = {name: [] for name in _NEEDED}
-    for row in rows:
+    for place, cells in rows:
+        row = dict(zip(names, cells, strict=False))
         for name in _NEEDED:
             try:
-                found[name].append(float(row[name]))
-            except (TypeError, ValueError):
-                place = f"{path}:{rows.line_num}: {name} = {row[name]!r}"
-                raise InputError(f"{place} is no number. Give the folder as `serve --out` wrote it.") from None
+                found[name].append(float(row.get(name, "")))
+            except ValueError:
+                shown = f"{place}: {name} = {row.get(name, '')[:60]!r}"
+                raise InputError(f"{shown} is no number. Give the folder as `serve --out` wrote it.") from None
     return {name: np.array(values) for name, values in found.items()}
 
 

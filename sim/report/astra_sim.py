@@ -47,7 +47,7 @@ def network_yaml(cluster: Cluster, family: Family, ranks: int, of_chip: int) -> 
                 f"{cluster.id}: its tiers join {reached} chips, and {chips} are asked for. Use fewer devices."
             )
         first = dimensions[0]
-        dimensions[0] = first._replace(count=first.npus * left)
+        dimensions[0] = first._replace(npus=first.npus * left)
     return _text(dimensions or [_Dimension("Ring", 1, 1.0, 0.0)], list(unsaid))
 
 
