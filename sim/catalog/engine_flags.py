@@ -119,7 +119,9 @@ class _Parts(NamedTuple):
 
 
 def _kept(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value not in (None, {}, 1) or key == "max_num_seqs"}
+    """Without what is not said, and degrees of one rank."""
+    idle = ("tp", "pp", "attention_dp", "ep")
+    return {key: value for key, value in values.items() if value not in (None, {}) and not (key in idle and value == 1)}
 
 
 def _model(given: Arguments, text: str, library: Library, model: str | None) -> Model:
@@ -161,7 +163,7 @@ def _vllm(given: Arguments, moe: bool) -> _Parts:
         "kv_fraction": _share(given, "gpu_memory_utilization"),
         "kv_block": given.count("engine.kv_block", "block_size"),
         "swap_bytes": _gib(given, "swap_space"),
-        "prefix_cache": None if without else True,
+        "prefix_cache": not without,
     }
     _drafts(given)
     return _Parts(plan, engine, 1 if moe else dp, _role(given))
@@ -193,7 +195,7 @@ def _sglang(given: Arguments, moe: bool) -> _Parts:
         "max_model_len": _size(given, "engine.max_model_len", "context_length"),
         "kv_fraction": _share(given, "mem_fraction_static"),
         "kv_block": given.count("engine.kv_block", "page_size"),
-        "prefix_cache": None if given.flag("engine.prefix_cache", "disable_radix_cache") else True,
+        "prefix_cache": not given.flag("engine.prefix_cache", "disable_radix_cache"),
     }
     _drafts(given)
     return _Parts(plan, engine, 1 if spread else dp, _role(given))
