@@ -81,12 +81,17 @@ COMMANDS = {
     ),
     "import": Command(
         "imports",
-        "Read a run out of a user's file: MLPerf mllog; Megatron-LM; results of serving benchmarks.",
+        "Read a user's file: training runs, launches, results of benchmarks, profiles, power, failures, networks.",
         (
             "path/to/run.log -o run.csv",
             "path/to/launch.sh --cluster dgx-h100 --devices 512 -o scenario.yaml",
             "path/to/result_0.txt --precision fp8 --devices 64",
             "path/to/bench.json --cluster h100 --tp 2 --precision fp8 -o served.csv",
+            "path/to/vllm.sh --cluster h100 -o serving.yaml",
+            "path/to/torchtitan.toml --cluster dgx-h100 -o scenario.yaml",
+            "path/to/trace.json --cluster h100 --engine vllm -o kernels",
+            "path/to/power.csv --model llama-3.1-70b --cluster h100 --engine vllm -o power.csv",
+            "path/to/clients -o generator.yaml",
         ),
     ),
     "whatif": Command(

@@ -66,7 +66,7 @@ def told(call: Call, file: Path, kind: str, said: Said, output: Path | None) -> 
         **{name: [note._asdict() for note in getattr(found, name)] for name in ("understood", "assumed", "ignored")},
         "written": written,
     }
-    emit(call._replace(out=None), document, _screen(found, written))
+    emit(call, document, _screen(found, written))
 
 
 def _screen(found: Told, written: list[str]) -> RenderableType:

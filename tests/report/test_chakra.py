@@ -121,7 +121,11 @@ def test_every_send_has_one_receive_of_the_same_size_and_tag(name: str) -> None:
             if node.type in (COMM_SEND_NODE, COMM_RECV_NODE):
                 end = (said["comm_src"], said["comm_dst"], said["comm_tag"], said["comm_size"])
                 (sends if node.type == COMM_SEND_NODE else receives)[end] += 1
-                assert rank == end[0 if node.type == COMM_SEND_NODE else 1] and 0 <= min(end[:2]) and max(end[:2]) < graph.world
+                assert (
+                    rank == end[0 if node.type == COMM_SEND_NODE else 1]
+                    and min(end[:2]) >= 0
+                    and max(end[:2]) < graph.world
+                )
     assert sends == receives and sends
     assert set(sends.values()) == {1}
 
