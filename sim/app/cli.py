@@ -157,7 +157,7 @@ COMMANDS = {
     "export chakra": Command(
         "export_chakra",
         "Write a training step as Chakra execution traces, with the groups of ranks and ASTRA-sim's network.",
-        ("scenario.yaml -o traces", "scenario.yaml --set devices=16 --ranks all -o traces"),
+        ("scenario.yaml -o traces", "scenario.yaml --devices 16 --ranks all -o traces"),
     ),
     "export astra-sim": Command(
         "export_chakra",
