@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from .chips import Chip
-from .files import parse_yaml
+from .files import Document, parse_yaml
 from .imported import Note
 
 _KINDS = {"Ring": "ring", "Switch": "switch", "FullyConnected": "mesh"}
@@ -47,7 +47,29 @@ def read_network(text: str, name: str, chip: Chip, cluster_id: str) -> Network:
     if len({len(value) for value in lists.values()}) != 1:
         sizes = ", ".join(f"{key} {len(value)}" for key, value in lists.items())
         raise InputError(f"{name}: lists of different lengths ({sizes}). Give one entry a dimension.")
-    tiers, reach = [], 1
+    tiers = _tiers(document, lists)
+    reach = int(tiers[-1]["size"])
+    inner = int(lists["npus_count"][0])
+    cluster = {
+        "id": cluster_id,
+        "name": f"network of {name.rsplit('/', 1)[-1]}",
+        "pools": [{"chip": chip.id, "chips_per_node": inner}],
+        "tiers": tiers,
+        "sources": [f"{name.rsplit('/', 1)[-1]}, a network of ASTRA-sim"],
+    }
+    understood = tuple(Note(key, str(list(lists[key])), "tiers") for key in _KEYS)
+    assumed = (
+        Note("chip", chip.id, "the network names none: as you say"),
+        Note("chips_per_node", str(inner), "the chips of the innermost dimension"),
+    )
+    rest = tuple(Note(str(key), str(value)[:60], "not used") for key, value in data.items() if key not in _KEYS)
+    return Network(cluster, reach, understood, assumed, rest)
+
+
+def _tiers(document: Document, lists: dict[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """The tiers as a file of the catalogue, inner to outer."""
+    tiers: list[dict[str, Any]] = []
+    reach = 1
     for i, (topology, npus, rate, latency) in enumerate(zip(*lists.values(), strict=True)):
         if not isinstance(topology, str) or topology not in _KINDS:
             place = document.place(("topology", i))
@@ -68,21 +90,7 @@ def read_network(text: str, name: str, chip: Chip, cluster_id: str) -> Network:
                 **({"latency_ns": wait} if wait else {}),
             }
         )
-    inner = int(lists["npus_count"][0])
-    cluster = {
-        "id": cluster_id,
-        "name": f"network of {name.rsplit('/', 1)[-1]}",
-        "pools": [{"chip": chip.id, "chips_per_node": inner}],
-        "tiers": tiers,
-        "sources": [f"{name.rsplit('/', 1)[-1]}, a network of ASTRA-sim"],
-    }
-    understood = tuple(Note(key, str(list(lists[key])), "tiers") for key in _KEYS)
-    assumed = (
-        Note("chip", chip.id, "the network names none: as you say"),
-        Note("chips_per_node", str(inner), "the chips of the innermost dimension"),
-    )
-    rest = tuple(Note(str(key), str(value)[:60], "not used") for key, value in data.items() if key not in _KEYS)
-    return Network(cluster, reach, understood, assumed, rest)
+    return tiers
 
 
 def _number(value: Any, most: float, place: str, key: str, least: float = 1e-9) -> float:
