@@ -87,7 +87,7 @@ def test_kernels_and_power_become_rows_that_are_validated(capsys: pytest.Capture
         (["logs/nvidia_smi_golden.csv", "-o", "x.csv"], "Add --model NAME"),
         (["logs/nvidia_smi_golden.csv", "--devices", "8"], "logs 2 chips"),
         (["logs/sacct_golden.txt", "-o", "x.csv"], "end the name in .yaml"),
-        (["served/mlperf_summary_golden.txt"], "--model NAME"),
+        (["logs/mlperf_summary_golden.txt"], "--model NAME"),
         (["served/vllm_golden.json", "--input-tokens", "5"], "says its lengths"),
         (["launches"], "of no known kind"),
         (["logs/sacct_golden.txt", "--kind", "sacc"], "Did you mean sacct?"),

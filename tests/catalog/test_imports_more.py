@@ -154,7 +154,7 @@ def test_guidellm_s_benchmarks_are_a_run_each_and_trtllm_s_report_says_its_layou
 
 
 def test_a_summary_of_loadgen_needs_model_and_prompts_from_the_user() -> None:
-    summary = text("served/mlperf_summary_golden.txt")
+    summary = text("logs/mlperf_summary_golden.txt")
     (run,) = runs_of(summary, "m", "llama-2-70b", 295)
     assert (run.input_tokens, run.output_tokens, run.concurrency) == (295, 294, 1000)
     assert (run.ttft_ms, run.tpot_ms) == (400.0, 41.0)
@@ -232,7 +232,7 @@ READERS: dict[str, Callable[[str, str], Any]] = {
     "served/guidellm": runs_of,
     "served/llmperf": runs_of,
     "served/trtllm": runs_of,
-    "served/mlperf_summary": lambda t, n: runs_of(t, n, "llama-2-70b", 295),
+    "logs/mlperf_summary": lambda t, n: runs_of(t, n, "llama-2-70b", 295),
     "logs/kineto": lambda t, n: kineto.read_kernels(t, n, "h100-sxm", "vllm"),
     "logs/nvidia_smi": power_logs.read_draw,
     "logs/dcgm": power_logs.read_draw,
@@ -250,7 +250,7 @@ READERS: dict[str, Callable[[str, str], Any]] = {
         ("served/guidellm_broken.json", "benchmark 1: metrics.output_token_count.successful.mean = 'many'"),
         ("served/llmperf_broken.json", "num_concurrent_requests = 0.0 must be a number above 0"),
         ("served/trtllm_broken.json", "world_info is no JSON object"),
-        ("served/mlperf_summary_broken.txt", "Mean latency (ns) = 'soon' is not a number"),
+        ("logs/mlperf_summary_broken.txt", "Mean latency (ns) = 'soon' is not a number"),
         ("logs/kineto_broken.json", "event 1: dur = 'long' is not a number"),
         ("logs/nvidia_smi_broken.csv", ".csv:3: power.draw = '[N/A]' is not a number"),
         ("logs/dcgm_broken.txt", ".txt:2: DCGM_FI_DEV_POWER_USAGE = 'NaN' is not a number"),
