@@ -17,6 +17,7 @@ from ...errors import GambrelError, Infeasible, InputError
 from ...report.tables import interval_text, key_figures, value_text
 from ...result import Figure, Result
 from ...studies.whatif import SAME, Effect, compare, hardware_keys, main_figure, moved, tornado
+from .figures import charts_of, moved_chart, tornado_chart
 from .questions import Sides, command_of, field_of, library_of, sides, yaml_of
 
 Progress = Callable[[float, str], None]
@@ -62,13 +63,15 @@ class _Run:
             except GambrelError as error:
                 problem = problem_of(error, asked.verb)
         effects = compare(baseline, changed or baseline)
+        key = key_figures(baseline.figures)
         return {
             "schema": "gambrel.page-compare/1",
             "verb": asked.verb,
             "baseline": _side(baseline),
             "changed": None if changed is None else _side(changed),
             "problem": problem,
-            "effects": [_effect(each, key_figures(baseline.figures), changed is not None) for each in effects],
+            "effects": [_effect(each, key, changed is not None) for each in effects],
+            "chart": None if changed is None else moved_chart(effects, key),
             "moves_nothing": self._idle(baseline, effects) if changed is not None else [],
             "command": command_of(asked),
             "yaml": yaml_of(asked.changed or asked.baseline),
@@ -99,7 +102,7 @@ class _Run:
             "by": BY,
             "swings": [{field: _finite(value) for field, value in each._asdict().items()} for each in moving],
             "still": [each.key for each in swings if each not in moving],
-            "chart": None,
+            "chart": tornado_chart(moving, BY, name),
         }
 
     def _result(self, scenario: Scenario, progress: Progress) -> Result:
@@ -123,7 +126,7 @@ def _finite(value: Any) -> Any:
 
 
 def _side(result: Result) -> dict[str, Any]:
-    return {"result": result.to_dict(), "charts": {}}
+    return {"result": result.to_dict(), "charts": charts_of(result)}
 
 
 def _effect(effect: Effect, key: Mapping[str, Figure], both: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ...catalog.library import Entry as File
 from ...catalog.records import Record
 from ...errors import InputError
 from ...units import split_unit, text
+from .figures import error_chart
 from .messages import Accuracy, Card, Entry, ErrorLine, Leaf, Listing
 
 Kind = Literal["chip", "model", "cluster", "stack", "scenario"]
@@ -195,7 +196,7 @@ def accuracy() -> Accuracy:
                 n=int(values["n"]), median=values["median"], p90=values["p90"],
             )
         )  # fmt: skip
-    return Accuracy(lines=lines, chart=None)
+    return Accuracy(lines=lines, chart=error_chart(lines))
 
 
 _GROUPS = {

@@ -95,6 +95,7 @@ class Comparison(Message):
     changed: Side | None
     problem: Problem | None = Field(description="why the changed side has no answer")
     effects: list[EffectShown]
+    chart: dict[str, Any] | None = Field(description="how the figures moved")
     moves_nothing: list[str]
     command: str
     yaml: str

@@ -72,7 +72,7 @@ class Pool:
     def __init__(self, count: int, limit_s: float, waiting: int, catalog: Path | None) -> None:
         self.count, self.limit_s, self.most = count, limit_s, count + waiting
         self.catalog = catalog
-        self.idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self.idle: queue.LifoQueue[Worker] = queue.LifoQueue()  # the last one has the last results at hand
         self.closed = threading.Event()
         self.lock = threading.Lock()
         self.workers: set[Worker] = set()
