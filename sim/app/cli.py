@@ -125,6 +125,11 @@ COMMANDS = {
             "sweep.yaml --workers 2 --resume --out results",
         ),
     ),
+    "report": Command(
+        "report",
+        "A result on one page: figures, time, kernels, memory, timeline, fronts; --html for a browser, without a network.",
+        ("out/result.json --html", "scenario.yaml --html -o chat.html", "out --folder --out pages"),
+    ),
     "rerun": Command(
         "trust",
         "Answer a stored result's question again: the same figures, or which fact has changed.",

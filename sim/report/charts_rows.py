@@ -120,16 +120,16 @@ class Swing(NamedTuple):
     raised: float
 
 
-def tornado(swings: Sequence[Swing], by: float, figure: str) -> Chart:
+def tornado(swings: Sequence[Swing], figure: str, by: float | None = None) -> Chart:
     """Bars left and right of the baseline, the largest swing first; a side that no longer fits has no bar. by: the share that
-    values were moved by."""
+    values were moved by, where it is known."""
     moved = [each for each in swings if max(_size(each.lowered), _size(each.raised)) >= 5e-5]
     moved = sorted(moved, key=lambda each: -max(_size(each.lowered), _size(each.raised)))[:MOST_BARS]
     names = [label(each.key) for each in moved]
     data = []
     for name, ink, values in (
-        (f"value −{by:.0%}", ORANGE, [each.lowered for each in moved]),
-        (f"value +{by:.0%}", BLUE, [each.raised for each in moved]),
+        ("value lowered" if by is None else f"value −{by:.0%}", ORANGE, [each.lowered for each in moved]),
+        ("value raised" if by is None else f"value +{by:.0%}", BLUE, [each.raised for each in moved]),
     ):
         said = [f"{name} {value:+.2%}" if math.isfinite(value) else f"{name} does not fit" for value in values]
         data.append(bar_trace(name, [v if math.isfinite(v) else 0.0 for v in values], names, ink, said=said))

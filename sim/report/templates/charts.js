@@ -1,14 +1,16 @@
 // Charts that follow the theme: neutral colours come from the page's CSS variables, the others from the palette's dark column.
 const Gambrel = (() => {
   const drawn = new Map();
+  const root = document.documentElement;
+  let printing = false;
   const config = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 
   function isDark() {
-    return getComputedStyle(document.documentElement).colorScheme === "dark";
+    return getComputedStyle(root).colorScheme === "dark";
   }
 
   function variable(name) {
-    return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+    return getComputedStyle(root).getPropertyValue("--" + name).trim();
   }
 
   function recoloured(value) {
@@ -46,6 +48,7 @@ const Gambrel = (() => {
       shown.layout.font = { ...shown.layout.font, size: 11 };
       shown.layout.margin = { ...shown.layout.margin, r: 8 };
     }
+    if (printing) Object.assign(shown.layout, { width: element.clientWidth, autosize: false });
     shown.layout.template = template();
     return Plotly.react(element, shown.data, shown.layout, config);
   }
@@ -55,8 +58,8 @@ const Gambrel = (() => {
   }
 
   function setTheme(name) {
-    if (name) document.documentElement.dataset.theme = name;
-    else delete document.documentElement.dataset.theme;
+    if (name) root.dataset.theme = name;
+    else delete root.dataset.theme;
     try {
       if (name) localStorage.setItem("gambrel-theme", name);
       else localStorage.removeItem("gambrel-theme");
@@ -70,6 +73,21 @@ const Gambrel = (() => {
     setTheme(isDark() ? "light" : "dark");
   }
 
+  // paper is light and narrow: charts are drawn for it before it is laid out
+  function print(now) {
+    if (now === printing) return;
+    printing = now;
+    if (now) {
+      root.dataset.before = root.dataset.theme || "";
+      root.dataset.theme = "light";
+    } else {
+      root.dataset.theme = root.dataset.before;
+      if (!root.dataset.theme) delete root.dataset.theme;
+    }
+    root.classList.toggle("printing", now);
+    redraw();
+  }
+
   function start() {
     let kept = null;
     try {
@@ -77,11 +95,11 @@ const Gambrel = (() => {
     } catch (error) {
       if (!(error instanceof DOMException)) throw error;
     }
-    if (kept === "light" || kept === "dark") document.documentElement.dataset.theme = kept;
+    if (kept === "light" || kept === "dark") root.dataset.theme = kept;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
     for (const button of document.querySelectorAll("[data-toggle-theme]")) button.addEventListener("click", toggleTheme);
-    window.addEventListener("beforeprint", redraw);
-    window.addEventListener("afterprint", redraw);
+    window.addEventListener("beforeprint", () => print(true));
+    window.addEventListener("afterprint", () => print(false));
   }
 
   return { draw, redraw, setTheme, toggleTheme, isDark, start };
