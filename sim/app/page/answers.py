@@ -17,7 +17,7 @@ from ...errors import GambrelError, Infeasible, InputError
 from ...report.tables import interval_text, key_figures, value_text
 from ...result import Figure, Result
 from ...studies.whatif import SAME, Effect, compare, hardware_keys, main_figure, moved, tornado
-from .figures import charts_of, moved_chart, tornado_chart
+from .figures import inside, moved_chart, sections_of, tornado_chart
 from .questions import Sides, command_of, field_of, library_of, sides, yaml_of
 
 Progress = Callable[[float, str], None]
@@ -41,9 +41,8 @@ class Answers:
         library = library_of(own, self.catalog, self.library)
         asked = sides(message["scenario"], message.get("changes", ()), library)
         run = _Run(self, library, own or "", asked, progress)
-        if message.get("kind") == "tornado":
-            return {**run.tornado(), "seconds": time.perf_counter() - begin_s}
-        return {**run.compare(), "seconds": time.perf_counter() - begin_s}
+        answered = {"tornado": run.tornado, "inside": run.inside}.get(message.get("kind", ""), run.compare)()
+        return {**answered, "seconds": time.perf_counter() - begin_s}
 
 
 class _Run:
@@ -56,10 +55,12 @@ class _Run:
         asked = self.asked
         halves = 2 if asked.changed is not None else 1
         baseline = self._result(asked.baseline, lambda share, what: self.progress(share / halves, f"baseline: {what}"))
-        changed, problem = None, None
+        changed, problem = None, None if asked.refusal is None else problem_of(asked.refusal, asked.verb)
         if asked.changed is not None:
             try:
-                changed = self._result(asked.changed, lambda share, what: self.progress(0.5 + share / 2, f"what if: {what}"))
+                changed = self._result(
+                    asked.changed, lambda share, what: self.progress(0.5 + share / 2, f"what if: {what}")
+                )
             except GambrelError as error:
                 problem = problem_of(error, asked.verb)
         effects = compare(baseline, changed or baseline)
@@ -88,12 +89,24 @@ class _Run:
             text for text in texts if not moved(compare(baseline, self._result(self.asked.with_only(text), _silent)))
         ]
 
+    def inside(self) -> dict[str, Any]:
+        """Kernels, stages and timeline of both sides."""
+        asked = self.asked
+        found = []
+        for place, scenario in enumerate((asked.baseline, asked.changed)):
+            self.progress(place / 2, "kernels and timeline")
+            one = None if scenario is None else inside(scenario, self.library, self._result(scenario, _silent))
+            found.append(one)
+        return {"schema": "gambrel.page-inside/1", "baseline": found[0], "changed": found[1]}
+
     def tornado(self) -> dict[str, Any]:
         group = self.asked.baseline.groups[0]
         found = adjusted(target(self.library, group.cluster, group.stack, group.role), group)
         name = main_figure(self._result(self.asked.baseline, _silent))
         keys = hardware_keys(found.chip, found.cluster)
-        swings = tornado(lambda scenario: self._result(scenario, _silent), self.asked.baseline, keys, name, BY, self.progress)
+        swings = tornado(
+            lambda scenario: self._result(scenario, _silent), self.asked.baseline, keys, name, BY, self.progress
+        )
         moving = [each for each in swings if max(abs(each.lowered), abs(each.raised)) > SAME]
         return {
             "schema": "gambrel.page-tornado/1",
@@ -126,7 +139,7 @@ def _finite(value: Any) -> Any:
 
 
 def _side(result: Result) -> dict[str, Any]:
-    return {"result": result.to_dict(), "charts": charts_of(result)}
+    return {"result": result.to_dict(), "sections": sections_of(result)}
 
 
 def _effect(effect: Effect, key: Mapping[str, Figure], both: bool) -> dict[str, Any]:
@@ -156,7 +169,7 @@ def _delta(ratio: float | None) -> str:
     return f"{ratio - 1.0:+.1%}" if ratio < 10.0 else f"× {ratio:,.3g}"
 
 
-def problem_of(error: GambrelError, verb: str) -> dict[str, Any]:
+def problem_of(error: GambrelError, verb: Any) -> dict[str, Any]:
     """What the API says of an error that a user may see."""
     kind = "input" if isinstance(error, InputError) else "infeasible" if isinstance(error, Infeasible) else "unknown"
     message = str(error).removeprefix("scenario: ")

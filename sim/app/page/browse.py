@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from ...catalog.files import read_text
-from ...catalog.library import Library, package_root
 from ...catalog.library import Entry as File
+from ...catalog.library import Library, package_root
 from ...catalog.records import Record
 from ...errors import InputError
 from ...units import split_unit, text
@@ -94,7 +94,11 @@ def _cluster(library: Library, file: File) -> Row:
 
 def _stack(library: Library, file: File) -> Row:
     stack = library.stack(file.id)
-    return {"version": _plain(stack.version), "role": _plain(stack.role), "kernels": _plain(stack.kernels_from or stack.id)}
+    return {
+        "version": _plain(stack.version),
+        "role": _plain(stack.role),
+        "kernels": _plain(stack.kernels_from or stack.id),
+    }
 
 
 def _scenario(library: Library, file: File) -> Row:

@@ -1,4 +1,4 @@
-"""Charts of an answer, as Plotly figures by name: those of the report, of what a comparison shows."""
+"""Sections of charts as the report makes them, as plain values: of an answer at once, of what is inside it when asked for."""
 
 from __future__ import annotations
 
@@ -6,52 +6,57 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from ...report.charts import memory, waterfall
+from ... import api
+from ...catalog.library import Library
+from ...catalog.scenarios import Scenario
+from ...errors import UnknownFigure
+from ...report import sections_result as report
+from ...report.behind import Behind, behind
 from ...report.charts_rows import Change, Swing, changes, errors, tornado
-from ...report.charts_time import Limit, campaigns, distribution, series
+from ...report.page import Section
 from ...result import Result
 from ...studies.whatif import Effect
 from ...studies.whatif import Swing as Swung
 from .messages import ErrorLine
 
-Charts = dict[str, dict[str, Any]]
-_LATENCIES = {"ttft_s": "time to first token", "tpot_s": "time per output token"}
+Plain = dict[str, Any]
 
 
-def charts_of(result: Result) -> Charts:
-    """Time by part and phase, memory by part; of serving latencies and the fleet over time, of a campaign its draws."""
-    found: Charts = {}
-    if result.breakdown:
-        found["time"] = waterfall(result.breakdown)
-    if result.memory:
-        capacity = result.figures.get("memory_capacity")
-        found["memory"] = memory({"a device": result.memory}, None if capacity is None else capacity.value)
-    if result.requests is not None:
-        found.update(_latencies(result))
-    tables = result.tables or {}
-    if "series" in tables:
-        found.update({f"series {name}": chart for name, chart in series(tables["series"]).items()})
-    if "campaigns" in tables:
-        days = result.figures.get("days")
-        found["campaigns"] = campaigns(tables["campaigns"], None if days is None else days.value)
-    return found
+def sections_of(result: Result) -> list[Plain]:
+    """Time by part and phase, memory by part; of serving its latencies and the fleet over time, of a campaign its draws."""
+    found = [
+        report.time(result.breakdown),
+        report.memory(result, Behind()),
+        *report.serving(result),
+        *report.campaign(result),
+    ]
+    return [_plain(section) for section in found if section is not None]
 
 
-def _latencies(result: Result) -> Charts:
-    """Cumulative distributions of what users wait for, with the limit that they should keep."""
-    slo = result.scenario.get("slo") or {}
-    found: Charts = {}
-    for name, title in _LATENCIES.items():
-        if name in result.requests:
-            limit = slo.get(name)
-            line = None if limit is None else Limit("limit", float(limit))
-            found[name.removesuffix("_s")] = distribution(np.asarray(result.requests[name], dtype=np.float64), title, line)
-    return found
+def inside(scenario: Scenario, library: Library, result: Result) -> list[Plain]:
+    """Kernels under the roofs of the chip, memory of every stage, the timeline of a step or of the first requests."""
+    try:
+        found = behind(scenario, library, result)
+    except UnknownFigure:  # a rate that nobody published: the roof cannot be drawn
+        found = Behind()
+    stages = report.memory(result, found) if len(found.stages) > 1 else None
+    made = api.trace(scenario, library) if len(scenario.groups) == 1 else None
+    shown = (report.kernels(found), stages, report.pipeline(made))
+    return [_plain(section) for section in shown if section is not None]
 
 
-def moved_chart(effects: Iterable[Effect], key: Mapping[str, Any]) -> dict[str, Any] | None:
+def _plain(section: Section) -> Plain:
+    """A section as the API gives it."""
+    return {
+        "id": section.id,
+        "title": section.title,
+        "lede": section.lede,
+        "panels": [{"title": panel.title, "chart": panel.chart} for panel in section.panels],
+        "notes": list(section.notes),
+    }
+
+
+def moved_chart(effects: Iterable[Effect], key: Mapping[str, Any]) -> Plain | None:
     """How the figures of the first screen moved; None if none did."""
     rows = [
         Change(each.name, each.ratio, f"{each.ratio - 1.0:+.2%}")
@@ -61,13 +66,30 @@ def moved_chart(effects: Iterable[Effect], key: Mapping[str, Any]) -> dict[str, 
     return changes(rows) if rows else None
 
 
-def tornado_chart(swings: Iterable[Swung], by: float, figure: str) -> dict[str, Any] | None:
+def tornado_chart(swings: Iterable[Swung], by: float, figure: str) -> Plain | None:
     """The bars of a tornado; None if nothing moves."""
     rows = [Swing(each.key, each.lowered, each.raised) for each in swings]
-    return tornado(rows, by, figure) if rows else None
+    return tornado(rows, figure, by) if rows else None
 
 
-def error_chart(lines: Iterable[ErrorLine]) -> dict[str, Any]:
-    """Median and 90th percentile of the errors, by table and metric; an error beyond all bounds has no mark."""
-    shown = {f"{each.table}: {each.metric}": (each.median, each.p90 if each.p90 <= 1.0 else math.nan) for each in lines}
+_SHORT = {
+    ": time us": "",
+    "tokens per s per chip": "tokens/s/chip",
+    "inference neuron: ": "neuron: ",
+    "collectives multinode": "networks",
+    "energy j per token": "J per token",
+    "measured power w": "W",
+}
+
+
+def error_chart(lines: Iterable[ErrorLine]) -> Plain:
+    """Median and 90th percentile of the errors, a row for each table; parts of a table that is there already are left to the
+    numbers, and a percentile beyond 100% has no mark."""
+    shown: dict[str, tuple[float, float]] = {}
+    for line in lines:
+        name = f"{line.table}: {line.metric}"
+        if "time us, " not in name:
+            for long, short in _SHORT.items():
+                name = name.replace(long, short)
+            shown[name] = (line.median, line.p90 if line.p90 <= 1.0 else math.nan)
     return errors(shown)

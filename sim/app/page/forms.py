@@ -21,7 +21,15 @@ _SUGGESTED: dict[str, Suggestions] = {
     "trace": "traffic",
     "generator": "traffic",
 }
-_UNITS = {"s": "s", "bytes": "bytes", "bytes_per_s": "bytes/s", "w": "W", "usd": "$", "requests_per_s": "requests/s", "fraction": ""}
+_UNITS = {
+    "s": "s",
+    "bytes": "bytes",
+    "bytes_per_s": "bytes/s",
+    "w": "W",
+    "usd": "$",
+    "requests_per_s": "requests/s",
+    "fraction": "",
+}
 
 
 @cache
@@ -29,7 +37,11 @@ def form(verb: Role) -> Form:
     """The form of a verb."""
     whole = Scenario.model_json_schema()
     demand = TokenBudget if verb == "train" else Traffic
-    found = [_field(option, _schema(whole, option.path, demand.__name__)) for option in options(verb) if option.path not in _HIDDEN]
+    found = [
+        _field(option, _schema(whole, option.path, demand.__name__))
+        for option in options(verb)
+        if option.path not in _HIDDEN
+    ]
     return Form(verb=verb, fields=found)
 
 

@@ -12,7 +12,10 @@ from ...units import split_unit, text
 from .messages import Hardware, HardwareValue
 
 _USUAL = ("chip.matrix.clock", "chip.memory.bandwidth", "chip.memory.capacity", "cluster.tiers.0.bandwidth")
-_WORDS = {"chip.matrix.clock": "chip clock (all peaks with it)", "chip.matrix.units": "matrix units (all peaks with them)"}
+_WORDS = {
+    "chip.matrix.clock": "chip clock (all peaks with it)",
+    "chip.matrix.units": "matrix units (all peaks with them)",
+}
 
 
 def hardware(library: Library, cluster: str, stack: str | None, role: str) -> Hardware:

@@ -35,8 +35,9 @@ class Question(Message):
 class RunRequest(Question):
     """A question whose answer is simulated."""
 
-    kind: Literal["compare", "tornado"] = Field(
-        "compare", description="both sides; or every hardware value moved by a tenth and ranked"
+    kind: Literal["compare", "tornado", "inside"] = Field(
+        "compare",
+        description="both sides; every hardware value moved by a tenth and ranked; or kernels, stages and timeline",
     )
 
 
@@ -65,11 +66,37 @@ class EffectShown(Message):
     delta: str
 
 
+class PanelShown(Message):
+    """A chart as a Plotly figure, and what it shows in words."""
+
+    title: str
+    chart: dict[str, Any]
+
+
+class SectionShown(Message):
+    """A part of an answer: charts with a heading."""
+
+    id: str
+    title: str
+    lede: str
+    panels: list[PanelShown]
+    notes: list[str]
+
+
 class Side(Message):
-    """One side of a comparison: the result as `--json` prints it, and its charts as Plotly figures by name."""
+    """One side of a comparison: the result as `--json` prints it, and its charts."""
 
     result: dict[str, Any]
-    charts: dict[str, dict[str, Any]]
+    sections: list[SectionShown]
+
+
+class Inside(Message):
+    """Kernels under the chip's roofs, memory of every stage, timeline; of both sides."""
+
+    schema_: Literal["gambrel.page-inside/1"] = Field("gambrel.page-inside/1", alias="schema")
+    baseline: list[SectionShown]
+    changed: list[SectionShown] | None
+    seconds: float
 
 
 class Problem(Message):
@@ -132,7 +159,7 @@ class RunState(Message):
     share: float
     what: str
     error: Problem | None = None
-    answer: dict[str, Any] | None = Field(None, description="a Comparison or a Tornado, once it is done")
+    answer: dict[str, Any] | None = Field(None, description="a Comparison, Tornado or Inside, once it is done")
 
 
 class Status(Message):

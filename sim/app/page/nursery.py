@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 
 from ... import api
-from . import answers, figures  # noqa: F401 - loaded here, so that no answering process loads them again
 from ...catalog.library import Library
 from ...catalog.scenarios import Group, Scenario, TokenBudget, Traffic
 from ...errors import GambrelError
+from . import answers, figures  # noqa: F401 - loaded here, so that no answering process loads them again
 
 _ON = {"model": "llama-3.1-8b", "cluster": "h100"}
 QUESTIONS = (

@@ -14,8 +14,8 @@ from ...catalog.files import Document, parse_yaml
 from ...catalog.library import Library, normal
 from ...catalog.models import Model
 from ...catalog.records import parse
-from ...catalog.scenarios import Group, Scenario, TokenBudget, Traffic, nested
-from ...errors import InputError, did_you_mean
+from ...catalog.scenarios import Group, Scenario, Traffic, nested
+from ...errors import GambrelError, InputError, did_you_mean
 from ..changes import change
 from ..options import Option, options, parsed, plain
 
@@ -24,11 +24,12 @@ Role = Literal["train", "serve"]
 
 
 class Sides(NamedTuple):
-    """What is asked: the baseline, the changed side if there is one, the texts of its changes."""
+    """What is asked: the baseline, the changed side if there is one, the texts of its changes, or why they cannot be made."""
 
     baseline: Scenario
     changed: Scenario | None
     changes: tuple[str, ...]
+    refusal: GambrelError | None = None
 
     @property
     def verb(self) -> Role:
@@ -58,7 +59,8 @@ def library_of(text: str | None, catalog: Path | None, shared: Library) -> Libra
 
 
 def sides(scenario: dict[str, Any], changes: Sequence[str], library: Library) -> Sides:
-    """Both sides of a question. Raises InputError naming key, value and remedy."""
+    """Both sides of a question. Raises InputError naming key, value and remedy of the baseline; those of the changed side are told
+    in `refusal`."""
     data = plain(nested(Document(scenario, {}, "scenario")).data)
     groups = data.get("groups")
     if not isinstance(groups, list) or not groups or not isinstance(groups[0], dict):
@@ -68,10 +70,21 @@ def sides(scenario: dict[str, Any], changes: Sequence[str], library: Library) ->
     data.setdefault("demand", {"kind": "tokens" if groups[0].get("role") == "train" else "traffic"})
     baseline = parsed(data, names_of(groups[0].get("role")))
     permit(baseline, library)
-    changed = _changed(baseline, changes) if changes else None
-    if changed is not None:
+    if not changes:
+        return Sides(baseline, None, ())
+    try:
+        changed = _changed(baseline, changes)
         permit(changed, library)
+    except GambrelError as error:
+        return Sides(baseline, None, tuple(changes), error)
     return Sides(baseline, changed, tuple(changes))
+
+
+def role_of(scenario: dict[str, Any]) -> Any:
+    """The role that a scenario as it came gives its first group; None if it gives none."""
+    groups = scenario.get("groups")
+    first = groups[0] if isinstance(groups, list) and groups else scenario
+    return first.get("role") if isinstance(first, dict) else None
 
 
 def _changed(scenario: Scenario, texts: Sequence[str]) -> Scenario:
@@ -92,7 +105,9 @@ def field_of(message: str, verb: Role) -> str | None:
     for option in sorted(options(verb), key=lambda each: -len(each.name)):
         dotted = ".".join(str(step) for step in option.path if step not in ("groups", 0))
         words = f"{re.escape(option.name.replace('-', ' '))}|{re.escape(dotted)}|--{re.escape(option.name)}"
-        if re.match(rf"(?:{words})(?:\s*=|:|\s+is\b|\s[\"'])", message) or re.search(rf"\b{re.escape(dotted)} = ", message):
+        if re.match(rf"(?:{words})(?:\s*=|:|\s+is\b|\s[\"'])", message) or re.search(
+            rf"\b{re.escape(dotted)} = ", message
+        ):
             return option.name
     return None
 
@@ -209,8 +224,3 @@ def yaml_of(scenario: Scenario) -> str:
     if len(data["groups"]) == 1:
         data = {**data.pop("groups")[0], **data}
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-
-
-def simulated(scenario: Scenario) -> bool:
-    """True if the answer takes events: all serving, and campaigns with failures. A step of training is arithmetic."""
-    return not isinstance(scenario.demand, TokenBudget) or scenario.campaign.faults

@@ -13,8 +13,18 @@ from .browse import Kind, accuracy, card, listing
 from .forms import form
 from .hardware import hardware
 from .messages import (
-    Accuracy, Card, Comparison, Form, Hardware, Listing, Question, RunRequest, RunState, Status,
+    Accuracy,
+    Card,
+    Comparison,
+    Form,
+    Hardware,
+    Listing,
+    Question,
+    RunRequest,
+    RunState,
+    Status,
 )  # fmt: skip
+from .questions import role_of, traffic_files
 from .workers import Failure
 
 if TYPE_CHECKING:
@@ -77,8 +87,6 @@ def _add_schemas(app: FastAPI, service: Service) -> None:
     @app.get("/api/v1/traffic", tags=["catalogue"])
     async def traffic() -> list[str]:
         """Traces and generators that ship with the catalogue."""
-        from .questions import traffic_files
-
         return await service.read(lambda: list(traffic_files(service.library)))
 
 
@@ -91,15 +99,15 @@ def _add_steps(app: FastAPI, service: Service) -> None:
             raise Failure("input", "role: serving is simulated. Send it to /api/v1/runs.", "role")
         body = await service.step(question.model_dump())
         took = f"total;dur={(time.perf_counter() - begin_s) * 1e3:.1f}"
-        return Response(body, media_type="application/json", headers={"server-timing": took, "cache-control": "no-store"})
+        return Response(
+            body, media_type="application/json", headers={"server-timing": took, "cache-control": "no-store"}
+        )
 
 
 def _served(scenario: dict[str, Any]) -> bool:
     """True if a question is simulated, and so may last."""
-    groups = scenario.get("groups")
-    first = groups[0] if isinstance(groups, list) and groups and isinstance(groups[0], dict) else scenario
     campaign = scenario.get("campaign")
-    return first.get("role") not in (None, "train") or (isinstance(campaign, dict) and bool(campaign.get("faults")))
+    return role_of(scenario) not in (None, "train") or (isinstance(campaign, dict) and bool(campaign.get("faults")))
 
 
 def _add_runs(app: FastAPI, service: Service) -> None:

@@ -182,5 +182,3 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schemas[name]["properties"]["scenario"] = {"$ref": "#/components/schemas/Scenario"}
         app.openapi_schema = document
     return app.openapi_schema
-
-

@@ -143,7 +143,9 @@ class Pool:
                 continue
         raise Failure("limit", "No process became free in time. Try again in a moment.")
 
-    def _talk(self, worker: Worker, message: Mapping[str, Any], cancelled: threading.Event, progress: Progress) -> bytes:
+    def _talk(
+        self, worker: Worker, message: Mapping[str, Any], cancelled: threading.Event, progress: Progress
+    ) -> bytes:
         end_s = time.monotonic() + self.limit_s
         try:
             worker.connection.send_bytes(json.dumps(message).encode())
@@ -158,9 +160,13 @@ class Pool:
                 if cancelled.is_set() or self.closed.is_set():
                     raise Failure("cancelled", "Cancelled.")
                 if time.monotonic() > end_s:
-                    raise Failure("limit", f"No answer within {self.limit_s:g} s. Ask for less, or use the command line.")
+                    raise Failure(
+                        "limit", f"No answer within {self.limit_s:g} s. Ask for less, or use the command line."
+                    )
         except (EOFError, OSError):
-            raise Failure("limit", "The question took more memory than one may. Ask for less, or use the command line.") from None
+            raise Failure(
+                "limit", "The question took more memory than one may. Ask for less, or use the command line."
+            ) from None
 
     def close(self) -> None:
         """End every process."""
@@ -179,17 +185,17 @@ def _live(connection: Connection, catalog: Path | None) -> None:
 
     answers = Answers(catalog)
     _limit_memory()
-    _say(connection, "ready")
-    while True:
-        try:
-            message = json.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        _reply(connection, answers, message)
+    try:
+        _say(connection, "ready")
+        while True:
+            _reply(connection, answers, json.loads(connection.recv_bytes()))
+    except (EOFError, OSError):  # nobody asks any more
+        return
 
 
 def _reply(connection: Connection, answers: Any, message: Mapping[str, Any]) -> None:
     from .answers import problem_of
+    from .questions import role_of
 
     said = 0.0
 
@@ -202,8 +208,7 @@ def _reply(connection: Connection, answers: Any, message: Mapping[str, Any]) -> 
     try:
         answer = json.dumps(answers.answer(message, progress), allow_nan=False).encode()
     except GambrelError as error:
-        role = next((group.get("role") for group in message["scenario"].get("groups", ()) if isinstance(group, dict)), None)
-        _say(connection, "failed", problem_of(error, role or message["scenario"].get("role", "train")))
+        _say(connection, "failed", problem_of(error, role_of(message["scenario"])))
     except MemoryError:
         _say(connection, "failed", {"kind": "limit", "message": "The question takes too much memory. Ask for less."})
     except Exception as error:  # a bug: told with its place, and the process is replaced

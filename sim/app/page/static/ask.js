@@ -3,7 +3,7 @@
 import { get, post, simulate } from "./api.js";
 import { Fields } from "./fields.js";
 import { by, delay, draw, made, say, showProblem } from "./page.js";
-import { ResultView } from "./result.js";
+import { ResultView, showSections } from "./result.js";
 import { Sliders } from "./sliders.js";
 
 const verb = document.body.dataset.page;
@@ -116,23 +116,38 @@ async function startFrom(event) {
   await ask();
 }
 
-async function matters() {
-  const button = by("matters");
-  button.disabled = true;
+// A button that starts a simulation of its own and shows how far it is.
+function onDemand(id, kind, show) {
+  const button = by(id);
   const words = button.textContent;
-  try {
-    const answer = await simulate({ kind: "tornado", ...question() }, ({ share }) => {
-      button.textContent = `Ranking: ${Math.round(100 * share)}%`;
-    }, new AbortController().signal);
-    if (answer.chart) await draw(by("tornado"), answer.chart, `What moves ${answer.label}: ${answer.swings.slice(0, 3).map((each) => each.key).join(", ")}`);
-    by("still").textContent = answer.still.length ? `Moves nothing: ${answer.still.join(", ")}` : "";
-  } catch (error) {
-    if (!error.kind) throw error;
-    showProblem(error);
-  } finally {
-    button.disabled = false;
-    button.textContent = words;
-  }
+  button.addEventListener("click", async () => {
+    button.setAttribute("aria-disabled", "true");
+    if (button.dataset.busy) return;
+    button.dataset.busy = "yes";
+    try {
+      const told = ({ share }) => { button.textContent = `Working: ${Math.round(100 * share)}%`; };
+      await show(await simulate({ kind, ...question() }, told, new AbortController().signal));
+    } catch (error) {
+      if (!error.kind) throw error;
+      showProblem(error);
+    } finally {
+      delete button.dataset.busy;
+      button.removeAttribute("aria-disabled");
+      button.textContent = words;
+    }
+  });
+}
+
+async function showTornado(answer) {
+  const first = answer.swings.slice(0, 3).map((each) => each.key).join(", ");
+  if (answer.chart) await draw(by("tornado"), answer.chart, `What moves ${answer.label} most: ${first || "nothing"}`);
+  by("still").textContent = answer.still.length ? `Moves nothing: ${answer.still.join(", ")}` : "";
+}
+
+const insideBlocks = new Map();
+
+function showInside(answer) {
+  showSections(by("inside-charts"), insideBlocks, answer.baseline, answer.changed);
 }
 
 async function copy(text, what) {
@@ -150,7 +165,8 @@ function listen() {
   by("start").addEventListener("change", startFrom);
   by("changes").addEventListener("input", later);
   by("model-yaml").addEventListener("input", later);
-  by("matters").addEventListener("click", matters);
+  onDemand("matters", "tornado", showTornado);
+  onDemand("inside", "inside", showInside);
   by("cancel").addEventListener("click", () => asking && asking.abort());
   by("reset").addEventListener("click", () => {
     by("changes").value = "";

@@ -2,17 +2,9 @@
 
 import { basis, by, draw, made } from "./page.js";
 
-const TITLES = {
-  time: ["Where the time goes", "Device seconds by part and phase."],
-  memory: ["Memory of a device", "Of the fullest stage, by part."],
-  ttft: ["Time to first token", "Share of the requests that wait at most so long."],
-  tpot: ["Time per output token", "Share of the requests."],
-  campaigns: ["Campaigns with failures", "One dot a campaign drawn."],
-};
-
 export class ResultView {
   constructor() {
-    this.charts = new Map();
+    this.blocks = new Map();
     this.comparison = null;
     by("all-figures").addEventListener("change", () => this.comparison && this._figures(this.comparison));
   }
@@ -69,42 +61,51 @@ export class ResultView {
   }
 
   _charts({ baseline, changed, chart }) {
-    const wanted = new Map();
-    if (chart) wanted.set("moved", [chart]);
-    for (const name of Object.keys(baseline.charts)) {
-      wanted.set(name, [baseline.charts[name], changed ? changed.charts[name] : null]);
-    }
-    for (const [name, block] of this.charts) {
-      if (!wanted.has(name)) {
-        block.remove();
-        this.charts.delete(name);
-      }
-    }
-    for (const [name, sides] of wanted) this._chart(name, sides);
+    const moved = { id: "moved", title: "What moved", lede: "Change of each figure against the baseline.", notes: [], panels: [{ title: "Change", chart }] };
+    const before = [...(chart ? [moved] : []), ...baseline.sections];
+    showSections(by("charts"), this.blocks, before, changed ? changed.sections : null);
   }
+}
 
-  _chart(name, sides) {
-    const [title, words] = name === "moved" ? ["What moved", "Change of each figure against the baseline."]
-      : TITLES[name] || [name.replace(/^series /, ""), "Over time."];
-    if (!this.charts.has(name)) {
-      const block = made("section", { class: "chart-block" }, made("h2", {}, title), made("p", { class: "lede" }, words),
-        made("div", { class: "sides" },
-          made("div", {}, made("h3", {}, "baseline"), made("div", { class: "chart" })),
-          made("div", {}, made("h3", {}, "what if"), made("div", { class: "chart" }))));
-      this.charts.set(name, block);
-      if (name === "moved") by("charts").prepend(block);
-      else by("charts").append(block);
-    }
-    const block = this.charts.get(name);
-    const places = block.querySelectorAll(".sides > div");
-    const two = Boolean(sides[1]);
-    block.classList.toggle("two", two);
-    places.forEach((place, side) => {
-      place.hidden = !sides[side];
-      place.querySelector("h3").hidden = !two;
-      if (sides[side]) draw(place.querySelector(".chart"), sides[side], `${title}, ${side ? "what if" : "baseline"}. The figures stand in the table.`);
-    });
+// Puts sections of charts into a place, both sides beside each other. blocks: what stands there already, by section; those that
+// are there still are only redrawn, so that nothing jumps.
+export function showSections(place, blocks, baseline, changed) {
+  const wanted = new Set(baseline.map((section) => section.id));
+  for (const [id, block] of blocks) {
+    if (wanted.has(id)) continue;
+    block.remove();
+    blocks.delete(id);
   }
+  baseline.forEach((section, order) => {
+    if (!blocks.has(section.id)) blocks.set(section.id, made("section", { class: "chart-block" }, made("h2"), made("p", { class: "lede" }), made("div", { class: "sides" }), made("p", { class: "note" })));
+    const block = blocks.get(section.id);
+    if (place.children[order] !== block) place.insertBefore(block, place.children[order] ?? null);
+    const other = changed && changed.find((each) => each.id === section.id);
+    showSection(block, section, other || null);
+  });
+}
+
+function showSection(block, section, other) {
+  block.querySelector("h2").textContent = section.title;
+  block.querySelector(".lede").textContent = section.lede;
+  block.querySelector(".note").textContent = section.notes.join(" ");
+  block.classList.toggle("two", Boolean(other) || section.panels.length > 1);
+  const panels = section.panels.flatMap((panel) => {
+    const twin = other && other.panels.find((each) => each.title === panel.title);
+    if (!other) return [[panel, panel.title]];
+    return [[panel, `${panel.title}, baseline`], twin ? [twin, `${panel.title}, what if`] : [null, ""]];
+  });
+  const places = block.querySelector(".sides");
+  while (places.children.length > panels.length) places.lastElementChild.remove();
+  while (places.children.length < panels.length) places.append(made("div", {}, made("h3"), made("div", { class: "chart" })));
+  panels.forEach(([panel, title], order) => {
+    const cell = places.children[order];
+    cell.hidden = !panel;
+    if (!panel) return;
+    cell.querySelector("h3").textContent = title;
+    cell.querySelector("h3").hidden = panels.length === 1;
+    draw(cell.querySelector(".chart"), panel.chart, `${title}. The figures stand in the table above.`);
+  });
 }
 
 function verdict(side, result) {

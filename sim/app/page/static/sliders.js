@@ -70,7 +70,7 @@ export class Sliders {
       if (Number(factor.value) > 0) this._moved(value.key, Number(factor.value), false);
     });
     return made("div", { class: "slider", "data-key": value.key },
-      made("label", { for: id }), range, made("span", { class: "times" }, "×"), factor, made("output", { for: id }));
+      made("div", { class: "what" }, made("label", { for: id }), made("output", { for: id })), range, made("span", { class: "times" }, "×"), factor);
   }
 
   _moved(key, factor, write) {
