@@ -68,6 +68,17 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        nowhere = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"  # what is not loopback comes to nothing
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", nowhere])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def context(browser, address):
+    """One profile for all pages, so that scripts are fetched and compiled once."""
+    made = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    made.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+    made.set_default_timeout(PATIENCE_S * 1e3)
+    yield made
+    made.close()

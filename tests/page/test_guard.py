@@ -114,8 +114,8 @@ def test_no_request_names_a_file_or_a_class(client, where, value):
     ],
 )
 def test_no_change_names_a_file_or_a_class(client, change):
-    run = answer_of(client, {"scenario": SERVING, "changes": [change]})
-    assert run["state"] == "failed" and run["error"]["kind"] == "input", run
+    answer = answer_of(client, {"scenario": SERVING, "changes": [change]})["answer"]
+    assert answer["changed"] is None and answer["problem"]["kind"] == "input", answer["problem"]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def command_of(asked: Sides) -> str:
     """What to type for the same answer; from a file where a value has no flag."""
     verb = "whatif" if asked.changes else asked.verb
     data = plain(asked.baseline.model_dump(exclude_unset=True))
-    words: list[str] | None = ["gambrel", verb]
+    words = ["gambrel", verb]
     left = set(_leaves(data, ()))
     for option in options(verb):
         if option.path in left:

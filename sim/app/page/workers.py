@@ -28,7 +28,7 @@ class Failure(Exception):
 
     def __init__(self, kind: str, message: str, field: str | None = None) -> None:
         super().__init__(message)
-        self.problem = {"kind": kind, "message": message, "field": field}
+        self.problem: dict[str, Any] = {"kind": kind, "message": message, "field": field}
 
 
 class Worker:
@@ -153,7 +153,7 @@ class Pool:
                 if worker.connection.poll(LOOK_EVERY_S):
                     kind, *rest = json.loads(worker.connection.recv_bytes())
                     if kind == "answer":
-                        return worker.connection.recv_bytes()
+                        return bytes(worker.connection.recv_bytes())
                     if kind == "failed":
                         raise Failure(**rest[0])
                     progress(*rest)
