@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -247,3 +249,14 @@ def test_a_full_queue_says_so(small_pool):
     with pytest.raises(Failure, match="Try again"):
         small_pool.enter()
     small_pool.leave()
+
+
+def test_the_server_itself_loads_no_compiled_code():
+    code = (
+        "import sys\nfrom sim.app.page.server import build\nfrom sim.app.page.pages import render\nbuild(), render('train')\n"
+        "from sim.app.page import browse, forms, hardware\nbrowse.accuracy(), forms.form('train')\n"
+        "from sim.catalog.library import Library\nhardware.hardware(Library(), 'h100', None, 'train')\n"
+        "print([name for name in ('numba', 'scipy', 'polars') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

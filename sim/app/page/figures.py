@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,12 +11,11 @@ from ...catalog.scenarios import Scenario
 from ...errors import UnknownFigure
 from ...report import sections_result as report
 from ...report.behind import Behind, behind
-from ...report.charts_rows import Change, Swing, changes, errors, tornado
+from ...report.charts_rows import Change, Swing, changes, tornado
 from ...report.page import Section
 from ...result import Result
 from ...studies.whatif import Effect
 from ...studies.whatif import Swing as Swung
-from .messages import ErrorLine
 
 Plain = dict[str, Any]
 
@@ -70,26 +68,3 @@ def tornado_chart(swings: Iterable[Swung], by: float, figure: str) -> Plain | No
     """The bars of a tornado; None if nothing moves."""
     rows = [Swing(each.key, each.lowered, each.raised) for each in swings]
     return tornado(rows, figure, by) if rows else None
-
-
-_SHORT = {
-    ": time us": "",
-    "tokens per s per chip": "tokens/s/chip",
-    "inference neuron: ": "neuron: ",
-    "collectives multinode": "networks",
-    "energy j per token": "J per token",
-    "measured power w": "W",
-}
-
-
-def error_chart(lines: Iterable[ErrorLine]) -> Plain:
-    """Median and 90th percentile of the errors, a row for each table; parts of a table that is there already are left to the
-    numbers, and a percentile beyond 100% has no mark."""
-    shown: dict[str, tuple[float, float]] = {}
-    for line in lines:
-        name = f"{line.table}: {line.metric}"
-        if "time us, " not in name:
-            for long, short in _SHORT.items():
-                name = name.replace(long, short)
-            shown[name] = (line.median, line.p90 if line.p90 <= 1.0 else math.nan)
-    return errors(shown)
