@@ -11,7 +11,6 @@ import typer
 from ..errors import InputError
 from .command import command
 from .output import Call, Progress, emit, write_files
-from .runs import _path
 
 if TYPE_CHECKING:
     from ..catalog.scenarios import Scenario
@@ -80,7 +79,7 @@ def _document(page: Page, path: Path | None) -> dict[str, Any]:
                 "id": section.id,
                 "title": section.title,
                 "charts": [panel.title for panel in section.panels],
-                "figures": {name: figure.to_dict() for name, figure in section.figures.items()},
+                "figures": {name: figure.to_dict() for name, figure in {**section.figures, **section.more}.items()},
                 "tables": [[list(row) for row in table.rows] for table in (*section.tables, *section.values)],
                 "notes": list(section.notes),
             }
@@ -113,13 +112,15 @@ def page_of(call: Call, given: str) -> Page:
 
 
 def _scenario(call: Call, given: str) -> Scenario:
+    from ..catalog.library import normal
     from ..catalog.scenarios import read_scenario
 
     if given.endswith((".yaml", ".yml")) or Path(given).exists():
         return read_scenario(Path(given))
-    found = _path(call, given)
-    assert found is not None  # only a missing name has no path
-    return read_scenario(found)
+    known = [name for entry in call.library().entries("scenario") for name in entry.names]
+    if normal(given) not in map(normal, known):
+        raise InputError(f"{given}: no file, folder or scenario is named so. Give what --json or --out wrote.")
+    return read_scenario(call.library().find("scenario", given).path)
 
 
 def _stored(call: Call, plain: Mapping[str, Any]) -> Page:
@@ -175,13 +176,13 @@ def _whatif(call: Call, plain: Mapping[str, Any], path: Path) -> Page:
 
 
 def _search(call: Call, plain: Mapping[str, Any], path: Path) -> Page:
-    from ..report.sections_studies import search
+    from ..report.sections_search import search
 
     return search(plain)
 
 
 def _search_serve(call: Call, plain: Mapping[str, Any], path: Path) -> Page:
-    from ..report.sections_studies import search_serve
+    from ..report.sections_search import search_serve
 
     return search_serve(plain)
 

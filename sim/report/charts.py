@@ -15,10 +15,12 @@ from .theme import (
     BLUE,
     FAMILY_NAMES,
     GREY,
+    MEMORY_INK,
     SERIES,
     Chart,
     axis,
     bar_trace,
+    escaped,
     layout,
     part_ink,
     phase_ink,
@@ -28,8 +30,11 @@ from .theme import (
 
 ROW_PX = 26  # height of a horizontal bar with its gap
 FRAME_PX = 84  # axis, title and legend
+WAITS, WAITING = ("bubble", "host"), "waiting"
 LEAST_SHARE = 0.002  # smaller parts are added up as `other`
 LABEL_CHARS = 22
+WRITTEN = {"textposition": "auto", "constraintext": "none", "insidetextanchor": "end"}
+SUM_LOOK = {"showlegend": False, "marker": {"opacity": 0.45}}
 BELOW = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "traceorder": "normal"}
 
 _STEPS = {
@@ -37,6 +42,8 @@ _STEPS = {
     "bytes": ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     "w": ((1e6, "MW"), (1e3, "kW"), (1.0, "W")),
     "j": ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J")),
+    "flops": ((1e24, "YFLOP"), (1e21, "ZFLOP"), (1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1.0, "FLOP")),
+    "flops_per_s": ((1e18, "EFLOP/s"), (1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1.0, "FLOP/s")),
     "usd": ((1e9, "billion $"), (1e6, "million $"), (1e3, "thousand $"), (1.0, "$")),
 }
 _WORDS = {
@@ -70,9 +77,9 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def escaped(value: str) -> str:
-    """Text that Plotly shows as it is: it reads some tags of HTML in labels."""
-    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def percent(value: float) -> str:
+    """A share with the digits that it needs: 43.7%, 0.12%."""
+    return f"{value:.1%}" if abs(value) >= 0.01 or value == 0.0 else f"{value:.2%}"
 
 
 def label(value: str, chars: int = LABEL_CHARS) -> str:
@@ -110,14 +117,14 @@ def waterfall(breakdown: Mapping[tuple[str, str], float], unit: str = "s") -> Ch
     rows = _folded(breakdown)
     total = math.fsum(value for cells in rows.values() for value in cells.values())
     scale, begin = scale_of(total, unit), 0.0
-    bars: dict[str, list[tuple[str, float, float, str]]] = {}  # phase -> (row, length, begin, words)
+    bars: dict[str, list[tuple[str, float, float, str]]] = {}  # phase, or waiting -> (row, length, begin, words)
     for part, cells in rows.items():
         for phase, value in cells.items():
             said = f"{words(phase)} {text(value, unit)}, {value / total:.1%} of all"
-            bars.setdefault(phase, []).append((part, value, begin, escaped(said)))
+            bars.setdefault(WAITING if part in WAITS else phase, []).append((part, value, begin, escaped(said)))
             begin += value
     data = [_steps(phase, cells, scale.factor) for phase, cells in bars.items()]
-    data.append(bar_trace("total", [total / scale.factor], ["total"], GREY, said=[text(total, unit)], showlegend=False))
+    data.append(bar_trace("total", [total / scale.factor], ["total"], GREY, said=[text(total, unit)], **SUM_LOOK))
     sums = {**{part: math.fsum(cells.values()) for part, cells in rows.items()}, "total": total}
     return {
         "data": data,
@@ -125,8 +132,8 @@ def waterfall(breakdown: Mapping[tuple[str, str], float], unit: str = "s") -> Ch
             height_of(len(sums)) + 20,
             barmode="overlay",
             showlegend=True,
-            margin={"l": 8, "r": 52, "t": 28, "b": 8, "pad": 4},
-            xaxis=axis(scale.label, rangemode="tozero", fixedrange=True),
+            margin={"l": 8, "r": 60, "t": 28, "b": 8, "pad": 4},
+            xaxis=axis(f"time [{scale.label}]", rangemode="tozero", fixedrange=True),
             yaxis=row_axis([label(words(name)) for name in sums]),
             annotations=[_share_mark(part, value, total) for part, value in sums.items()],
         ),
@@ -182,7 +189,7 @@ def memory(
     largest = max(sums.values(), default=0.0)
     parts = [part for part in parts if max(each.get(part, 0.0) for each in devices.values()) >= least * largest]
     names = [label(name) for name in devices]
-    data = [_memory_bar(part, place, (names, devices), scale) for place, part in enumerate(parts)]
+    data = [_memory_bar(part, (names, devices), scale) for part in parts]
     rest = [
         math.fsum(value for part, value in each.items() if part not in parts) / scale.factor
         for each in devices.values()
@@ -198,7 +205,7 @@ def memory(
             showlegend=True,
             legend=BELOW,
             margin={"l": 8, "r": 16, "t": 28, "b": 96, "pad": 4},
-            xaxis=axis(scale.label, rangemode="tozero", fixedrange=True),
+            xaxis=axis(f"bytes held [{scale.label}]", rangemode="tozero", fixedrange=True),
             yaxis=row_axis(names),
             shapes=[shape for shape, _ in full],
             annotations=[note for _, note in full],
@@ -207,15 +214,15 @@ def memory(
 
 
 def _memory_bar(
-    part: str, place: int, rows: tuple[list[str], Mapping[str, Mapping[str, float]]], scale: Scale
+    part: str, rows: tuple[list[str], Mapping[str, Mapping[str, float]]], scale: Scale
 ) -> dict[str, object]:
     names, devices = rows
     values = [each.get(part, 0.0) for each in devices.values()]
     empty = part in ("free", "unused")
-    ink = GREY if empty else SERIES[place % len(SERIES)]
+    ink = MEMORY_INK.get(part, GREY)
     look = {
         "opacity": 0.35 if empty else 1.0,
-        "pattern": {"shape": "/" if place >= len(SERIES) else "", "solidity": 0.35},
+        "pattern": {"shape": "/" if part == "framework" else "", "solidity": 0.35},
     }
     said = [f"{escaped(words(part))} {text(value, 'bytes')}" for value in values]
     return bar_trace(words(part), [value / scale.factor for value in values], names, ink, said=said, marker=look)
@@ -238,9 +245,11 @@ def shares(breakdown: Mapping[tuple[str, str], float]) -> Chart:
     return {
         "data": data,
         "layout": layout(
-            height_of(len(phases)) + 20,
+            height_of(len(phases)) + 110,
             barmode="stack",
             showlegend=True,
+            legend=BELOW,
+            margin={"l": 8, "r": 16, "t": 28, "b": 120, "pad": 4},
             xaxis=axis("share of the time", tickformat=".0%", fixedrange=True),
             yaxis=row_axis([words(phase) for phase in phases]),
         ),
@@ -253,14 +262,14 @@ def bars(values: Mapping[str, float], unit: str, ink: str = BLUE) -> Chart:
     scale = scale_of(max(map(abs, shown.values()), default=0.0), unit)
     names = [label(words(name)) for name in shown]
     share = unit == "fraction"
-    written = [f"{value:.1%}" if share else text(value, unit) for value in shown.values()]
+    written = [percent(value) if share else text(value, unit) for value in shown.values()]
     lengths = [value / scale.factor for value in shown.values()]
     return {
-        "data": [bar_trace("", lengths, names, ink, said=written, text=written, textposition="auto")],
+        "data": [bar_trace("", lengths, names, ink, said=written, text=written, **WRITTEN)],
         "layout": layout(
             height_of(len(names)) - 20,
             xaxis=axis("" if share else scale.label, rangemode="tozero", fixedrange=True)
-            | ({"tickformat": ".0%"} if share else {}),
+            | ({"tickformat": ".2~%"} if share else {}),
             yaxis=row_axis(names),
         ),
     }
@@ -286,7 +295,7 @@ def lines(each: Iterable[Line], x: tuple[str, str], y: tuple[str, str], log: boo
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": words(line.name),
+            "name": escaped(words(line.name)),
             "x": [value / sides[0].factor for value in line.x],
             "y": [value / sides[1].factor for value in line.y],
             "line": {"color": SERIES[place % len(SERIES)], "width": 2},

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..units import text
-from .charts import SYMBOLS, Scale, escaped, height_of, label, scale_of, titled, words
-from .theme import BLUE, FAMILY_NAMES, GREY, ORANGE, SERIES, Chart, axis, bar_trace, layout, part_ink, row_axis
+from .charts import SYMBOLS, WRITTEN, Scale, height_of, label, scale_of, titled, words
+from .theme import BLUE, FAMILY_NAMES, GREY, ORANGE, SERIES, Chart, axis, bar_trace, escaped, layout, part_ink, row_axis
 
 MOST_BARS = 14
 MOST_MARKS = 1500
@@ -54,10 +54,11 @@ def roofline(kernels: Sequence[Kernel], roof: Roof) -> Chart:
             420,
             showlegend=True,
             margin={"l": 8, "r": 16, "t": 40, "b": 8, "pad": 4},
-            xaxis=axis("intensity [FLOP per byte]", type="log", range=[math.log10(low), math.log10(high)]),
+            xaxis=axis("intensity [FLOP per byte]", type="log", range=[math.log10(low), math.log10(high)])
+            | _decades(low, high, ""),
             yaxis=axis("speed [FLOP/s]", type="log", range=[math.log10(bottom) - 0.2, math.log10(top) + 0.45])
-            | {"exponentformat": "SI"},
-            annotations=_roof_names(roof, high),
+            | _decades(bottom, top * 2.0, "flops_per_s"),
+            annotations=_roof_names(roof, (low, high)),
         ),
     }
 
@@ -68,7 +69,7 @@ def _roof_line(name: str, peak: float, roof: Roof, ends: tuple[float, float]) ->
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": f"{name} roof",
+        "name": f"{escaped(name)} roof",
         "x": xs,
         "y": [min(peak, x * roof.memory_bytes_per_s) for x in xs],
         "line": {"color": GREY, "width": 2},
@@ -77,8 +78,34 @@ def _roof_line(name: str, peak: float, roof: Roof, ends: tuple[float, float]) ->
     }
 
 
-def _roof_names(roof: Roof, high: float) -> list[dict[str, Any]]:
-    """What each roof is, above its right end."""
+def _decades(low: float, high: float, unit: str) -> dict[str, Any]:
+    """Ticks at powers of ten, in words."""
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    said = [f"{power:,.10g}" if not unit else text(power, unit).removesuffix("FLOP/s").strip() for power in powers]
+    return {"tickvals": powers, "ticktext": said}
+
+
+def _roof_names(roof: Roof, ends: tuple[float, float]) -> list[dict[str, Any]]:
+    """What each roof is: above its right end, and beside the slope."""
+    low, high = ends
+    ridge = min(roof.flops_per_s.values()) / roof.memory_bytes_per_s
+    middle = math.sqrt(low * max(ridge, low))
+    slope = {
+        "x": math.log10(middle),
+        "y": math.log10(middle * roof.memory_bytes_per_s),
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "xshift": -6,
+        "text": f"memory {text(roof.memory_bytes_per_s, 'bytes_per_s')}",
+        "showarrow": False,
+    }
+    return [
+        slope,
+        *_peak_names(roof, high),
+    ]
+
+
+def _peak_names(roof: Roof, high: float) -> list[dict[str, Any]]:
     return [
         {
             "x": math.log10(high),
@@ -125,7 +152,7 @@ def tornado(swings: Sequence[Swing], figure: str, by: float | None = None) -> Ch
     values were moved by, where it is known."""
     moved = [each for each in swings if max(_size(each.lowered), _size(each.raised)) >= 5e-5]
     moved = sorted(moved, key=lambda each: -max(_size(each.lowered), _size(each.raised)))[:MOST_BARS]
-    names = [label(each.key) for each in moved]
+    names = [label(each.key, 32) for each in moved]
     data = []
     for name, ink, values in (
         ("value lowered" if by is None else f"value −{by:.0%}", ORANGE, [each.lowered for each in moved]),
@@ -245,8 +272,8 @@ def predicted(points: Sequence[Mark], title: str, unit: str) -> Chart:
         "layout": layout(
             440,
             showlegend=len(groups) > 1,
-            xaxis=axis(f"measured {title} [{scale.label}]", type="log", range=span),
-            yaxis=axis(f"predicted {title} [{scale.label}]", type="log", range=span),
+            xaxis=axis(titled(f"measured {title}", scale), type="log", range=span),
+            yaxis=axis(titled(f"predicted {title}", scale), type="log", range=span),
         ),
     }
 
@@ -264,7 +291,7 @@ def changes(rows: Sequence[Change]) -> Chart:
     shown = [each for each in rows if math.isfinite(each.ratio) and abs(each.ratio - 1.0) >= 5e-5]
     names, deltas = [label(words(each.name)) for each in shown], [each.ratio - 1.0 for each in shown]
     inks = [BLUE if delta < 0.0 else ORANGE for delta in deltas]
-    written = {"text": [f"{delta:+.1%}" for delta in deltas], "textposition": "auto"}
+    written = {"text": [f"{delta:+.1%}" for delta in deltas], **WRITTEN}
     return {
         "data": [bar_trace("", deltas, names, inks, said=[escaped(each.said) for each in shown], **written)],
         "layout": layout(

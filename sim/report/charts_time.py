@@ -9,16 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..units import text
-from .charts import escaped, height_of, label, scale_of, words
-from .theme import BLUE, GREEN, ORANGE, SERIES, WINE, Chart, axis, bar_trace, layout, phase_ink, row_axis, upright
+from .charts import height_of, label, scale_of, words
+from .theme import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SERIES,
+    WINE,
+    Chart,
+    axis,
+    bar_trace,
+    escaped,
+    layout,
+    phase_ink,
+    row_axis,
+    upright,
+)
 
 if TYPE_CHECKING:
     from ..engine.timeline import Timeline
 
 FloatArray = NDArray[np.float64]
+WORKING = ("stage", "replica")  # queues that compute; others send what those made
 MOST_SLICES = 3000
 MOST_QUEUES = 24
 MOST_POINTS = 400
+FAR = 2.0  # times the largest value: a limit beyond would squeeze the curve
 DAY_S = 86400.0
 
 
@@ -70,10 +86,11 @@ def _slices(made: Timeline, rows: NDArray[np.int64], name_of: dict[int, str], fa
 
 
 def _shown_queues(made: Timeline) -> NDArray[np.int64]:
-    """Queues that compute, where some only send; of many the first ones."""
+    """Stages and replicas; where there are none, all; of many the first ones."""
     used = np.unique(made.schedule.queue[made.end_s > made.start_s]).astype(np.int64)
-    sends = np.array(["send" in made.schedule.queue_names[queue] for queue in used.tolist()], dtype=bool)
-    return (used if sends.all() else used[~sends])[:MOST_QUEUES]
+    names = [made.schedule.queue_names[queue] for queue in used.tolist()]
+    working = np.array([name.startswith(WORKING) for name in names], dtype=bool)
+    return (used[working] if working.any() else used)[:MOST_QUEUES]
 
 
 def slices_left_out(made: Timeline) -> int:
@@ -93,40 +110,61 @@ def distribution(values_s: FloatArray, title: str, limit: Limit | None = None, i
     """Cumulative distribution of times, with its median, 95th and 99th percentile, and a limit. values_s: float64[n] seconds,
     NaN left out."""
     known = np.sort(values_s[np.isfinite(values_s)])
-    scale = scale_of(float(np.percentile(known, 90)) if len(known) else 0.0, "s")
-    share = np.arange(1, len(known) + 1) / max(len(known), 1)
+    last = float(known[-1]) if len(known) else 0.0
+    near = limit is not None and limit.value_s <= FAR * last
+    end = max(last, limit.value_s) if limit is not None and near else last
+    scale = scale_of(end, "s")
     kept = _thinned(len(known))
-    ends = [float(np.percentile(known, p)) for p in (50, 95, 99)] if len(known) else []
-    marks = {
-        "type": "scatter",
-        "mode": "markers+text",
-        "x": [each / scale.factor for each in ends],
-        "y": [0.5, 0.95, 0.99][: len(ends)],
-        "text": [f" {name} {text(each, 's')}" for name, each in zip(("p50", "p95", "p99"), ends, strict=False)],
-        "textposition": ["middle right", "bottom right", "top left"][: len(ends)],
-        "cliponaxis": False,
-        "marker": {"color": ink, "size": 7},
-        "hoverinfo": "skip",
-    }
     curve = {
         "type": "scatter",
         "mode": "lines",
         "x": (known[kept] / scale.factor).tolist(),
-        "y": share[kept].tolist(),
+        "y": ((kept + 1.0) / max(len(known), 1)).tolist(),
         "line": {"color": ink, "width": 2, "shape": "hv"},
         "hovertemplate": f"%{{y:.1%}} of requests within %{{x:.4g}} {scale.label}<extra></extra>",
     }
-    line = [] if limit is None else [upright(limit.value_s / scale.factor, escaped(limit.name), WINE)]
+    lines, notes = _limit(limit, near, scale.factor)
     return {
-        "data": [curve, marks],
+        "data": [curve, _percentile_marks(known, scale.factor, end, ink)],
         "layout": layout(
             300,
-            xaxis=axis(f"{title} [{scale.label}]", rangemode="tozero"),
+            xaxis=axis(f"{title} [{scale.label}]", range=[0.0, 1.08 * end / scale.factor]),
             yaxis=axis("share of requests", tickformat=".0%", range=[0, 1.06], fixedrange=True),
-            shapes=[shape for shape, _ in line],
-            annotations=[note for _, note in line],
+            shapes=lines,
+            annotations=notes,
         ),
     }
+
+
+def _limit(limit: Limit | None, near: bool, factor: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The line of a limit and its words; one that is far off is only named."""
+    if limit is None:
+        return [], []
+    if near:
+        line, note = upright(limit.value_s / factor, escaped(limit.name), WINE)
+        return [line], [note]
+    said = {"x": 1, "xref": "paper", "xanchor": "right", "y": 1, "yref": "paper", "yanchor": "bottom"}
+    return [], [{**said, "text": f"{escaped(limit.name)}, far to the right", "showarrow": False}]
+
+
+def _percentile_marks(known: FloatArray, factor: float, end: float, ink: str) -> dict[str, Any]:
+    ends = [float(np.percentile(known, p)) for p in (50, 95, 99)] if len(known) else []
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": [each / factor for each in ends],
+        "y": [0.5, 0.95, 0.99][: len(ends)],
+        "text": [f" {name} {text(each, 's')} " for name, each in zip(("p50", "p95", "p99"), ends, strict=False)],
+        "textposition": [_side(at, each, end) for at, each in zip(("middle", "middle", "top"), ends, strict=False)],
+        "cliponaxis": False,
+        "marker": {"color": ink, "size": 7},
+        "hoverinfo": "skip",
+    }
+
+
+def _side(height: str, value: float, end: float) -> str:
+    """Words stand left of a rising curve, where it leaves room for them."""
+    return f"{height} {'left' if value > 0.35 * end else 'right'}"
 
 
 def _thinned(n: int) -> NDArray[np.int64]:

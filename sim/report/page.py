@@ -27,17 +27,18 @@ class Panel(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of a page. values: tables that a page folds away, because charts show them too; half: may stand beside another."""
+    """A part of a page. more: figures that a page folds away; values: tables that
+    it folds away, because charts show them too."""
 
     id: str
     title: str
     lede: str = ""
     panels: tuple[Panel, ...] = ()
     figures: Mapping[str, Figure] = {}
+    more: Mapping[str, Figure] = {}
     tables: tuple[Table, ...] = ()
     values: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
-    half: bool = False
 
 
 class Page(NamedTuple):

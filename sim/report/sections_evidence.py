@@ -70,13 +70,15 @@ def _table(table: Plain, rows: Iterable[Mapping[str, str]]) -> Section:
             kept = dict(list(found.items())[:MOST_GROUPS])
             panels.append(Panel(f"Error of {charts.words(str(metric))} by {grouping} (rows)", charts_rows.errors(kept)))
     skipped = [f"{count:,} skipped: {reason}" for reason, count in list(table["skipped"].items())[:5]]
-    notes = [] if panels and rows else ["Plots of single rows need the files of --rows."]
+    notes = [] if rows else ["Plots of single rows need the files of --rows."]
     return Section(
         f"table-{name}",
         charts.words(name),
         f"{table['predicted']:,} of {table['rows']:,} rows predicted.",
         panels=tuple(panels),
-        values=(Table(("metric", "group", ">rows", ">median", ">mean", ">90% within", ">floor"), shown),),
+        values=()
+        if not shown
+        else (Table(("metric", "group", ">rows", ">median", ">mean", ">90% within", ">floor"), shown),),
         notes=(*skipped, *notes),
     )
 
@@ -96,7 +98,7 @@ def plots_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Panel]:
     out = []
     for column in (name for name in rows[0] if f"predicted_{name}" in rows[0]):
         group = next((key for key in ("device", "chip", "cluster", "source") if key in rows[0]), "")
-        stem, unit, factor = split_unit(column) or (column, "", 1.0)
+        title, unit, factor = _titled(column)
         points = []
         for row in rows:
             measured, predicted = _float(row[column]), _float(row[f"predicted_{column}"])
@@ -105,13 +107,26 @@ def plots_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Panel]:
                     Mark(measured * factor, predicted * factor, row.get("source", "")[:60], row.get(group, ""))
                 )
         if len(points) > 1:
-            title = charts.words(stem)
             out.append(
                 Panel(
                     f"{title[0].upper()}{title[1:]}, predicted and measured", charts_rows.predicted(points, title, unit)
                 )
             )
     return out[:MOST_METRICS]
+
+
+def _titled(column: str) -> tuple[str, str, float]:
+    """(words, unit, factor to it) of a measured column: `memory_gb_per_device` is memory a device in bytes."""
+    stem, _, per = column.partition("_per_device")
+    a_device = " a device" if len(stem) < len(column) else ""
+    if stem.endswith("_pct"):
+        return f"{stem.removesuffix('_pct').upper()}{a_device}", "%", 1.0
+    if stem == "tflops":
+        return f"FLOP/s{a_device}", "flops_per_s", 1e12
+    if stem.endswith("tokens_per_s"):
+        return f"{charts.words(stem.removesuffix('_per_s'))}/s{a_device}{charts.words(per)}", "", 1.0
+    name, unit, factor = split_unit(stem) or (stem, "", 1.0)
+    return f"{charts.words(name)}{a_device}{charts.words(per)}", unit, factor
 
 
 def _float(said: str | None) -> float | None:

@@ -32,6 +32,7 @@ TILES = {
     "fit": ("memory_per_device", "memory_capacity", "devices"),
 }
 MOST_TILES = 5
+LEAST_LOST = 5e-5  # of the time: rarer causes are left to the figures
 TOP_KERNELS = 12
 
 
@@ -97,12 +98,12 @@ def facts(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def figures(result: Result) -> Section:
     """Every figure; those of the first screen come first."""
     first = key_figures(result.figures)
-    ordered = {**first, **result.figures}
     return Section(
         "figures",
         "Figures",
         "Value, interval and what each rests on. The small track shows the interval around the value, up to 60% to either side.",
-        figures=ordered,
+        figures=first,
+        more={name: each for name, each in result.figures.items() if name not in first},
     )
 
 
@@ -271,7 +272,7 @@ def campaign(result: Result) -> list[Section]:
         lost = {
             n.removeprefix("lost_to_"): f.value
             for n, f in result.figures.items()
-            if n.startswith("lost_to_") and f.value
+            if n.startswith("lost_to_") and f.value and f.value >= LEAST_LOST
         }
         if lost:
             lost = dict(sorted(lost.items(), key=lambda item: -item[1]))

@@ -37,7 +37,7 @@ def _section(section: Section) -> list[RenderableType]:
         return []
     parts: list[RenderableType] = [Text(f"\n{section.title}", style="bold")]
     if section.figures:
-        parts.append(figure_table(section.figures))
+        parts.append(figure_table({**section.figures, **section.more}))
     for each in tables:
         if each.title:
             parts.append(Text(each.title, style="dim"))

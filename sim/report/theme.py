@@ -52,12 +52,12 @@ MONO = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monos
 
 # what a part is: products, attention, passes over memory, traffic, the optimizer, waiting
 _FAMILIES = {
-    BLUE: ("projection", "ffn", "experts", "logits", "draft", "weights"),
-    GREEN: ("attention", "kv_cache", "activations"),
-    BROWN: ("norm", "embedding", "router", "loss", "casts", "gradients", "workspace", "states"),
-    ORANGE: ("tp_traffic", "cp_traffic", "ep_traffic", "dp_traffic", "pp_traffic", "kv_traffic", "buffers"),
+    BLUE: ("projection", "ffn", "experts", "logits", "draft"),
+    GREEN: ("attention",),
+    BROWN: ("norm", "embedding", "router", "loss", "casts", "gradients"),
+    ORANGE: ("tp_traffic", "cp_traffic", "ep_traffic", "dp_traffic", "pp_traffic", "kv_traffic"),
     VIOLET: ("optimizer",),
-    GREY: ("bubble", "host", "free", "unused", "framework", "fragmentation", "other"),
+    GREY: ("bubble", "host"),
 }
 PART_INK = {part: ink for ink, parts in _FAMILIES.items() for part in parts}
 FAMILY_NAMES = {
@@ -76,6 +76,18 @@ PHASE_INK = {
     "optimizer": BROWN,
     "prefill": BLUE,
     "decode": ORANGE,
+    "mixed": GREEN,
+}
+MEMORY_INK = {
+    "weights": BLUE,
+    "gradients": ORANGE,
+    "optimizer": VIOLET,
+    "activations": GREEN,
+    "kv_cache": GREEN,
+    "workspace": BROWN,
+    "states": VIOLET,
+    "buffers": WINE,
+    "draft": WINE,
 }
 
 
@@ -87,6 +99,11 @@ def part_ink(part: str) -> str:
 def phase_ink(phase: str) -> str:
     """Colour of a phase."""
     return PHASE_INK.get(phase, GREY)
+
+
+def escaped(value: str) -> str:
+    """Text that Plotly shows as it is: it reads some tags of HTML in labels."""
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def layout(height: int, **more: Any) -> dict[str, Any]:
@@ -115,7 +132,7 @@ def layout(height: int, **more: Any) -> dict[str, Any]:
 
 def axis(title: str = "", **more: Any) -> dict[str, Any]:
     """An axis that makes room for its labels."""
-    return {"title": {"text": title, "standoff": 10}, "automargin": True, "zeroline": False, **more}
+    return {"title": {"text": escaped(title), "standoff": 10}, "automargin": True, "zeroline": False, **more}
 
 
 def row_axis(names: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +154,7 @@ def bar_trace(name: str, x: Sequence[float | None], y: Sequence[str], ink: Any, 
     if "said" in more:
         said = {"hovertext": more.pop("said"), "hovertemplate": "%{y}: %{hovertext}<extra></extra>"}
     marker = {"color": ink, **more.pop("marker", {})}
-    plain = {"type": "bar", "orientation": "h", "name": name, "x": list(x), "y": list(y), "marker": marker}
+    plain = {"type": "bar", "orientation": "h", "name": escaped(name), "x": list(x), "y": list(y), "marker": marker}
     return {**plain, **said, **more}
 
 

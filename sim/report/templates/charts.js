@@ -43,11 +43,8 @@ const Gambrel = (() => {
   function draw(element, chart) {
     drawn.set(element, chart);
     const shown = isDark() ? recoloured(chart) : copied(chart);
-    const narrow = element.clientWidth > 0 && element.clientWidth < 520;
-    if (narrow) {
-      shown.layout.font = { ...shown.layout.font, size: 11 };
-      shown.layout.margin = { ...shown.layout.margin, r: 8 };
-    }
+    const narrow = element.clientWidth > 0 && element.clientWidth < 420;
+    if (narrow) shown.layout.font = { ...shown.layout.font, size: 11 };
     if (printing) Object.assign(shown.layout, { width: element.clientWidth, autosize: false });
     shown.layout.template = template();
     return Plotly.react(element, shown.data, shown.layout, config);
