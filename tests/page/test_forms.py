@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.app.options import options
 from sim.app.page.browse import accuracy, card, listing
 from sim.app.page.forms import form
 from sim.app.page.hardware import hardware
+from sim.app.page.questions import sides
 from sim.catalog.library import default_library
-from sim.errors import InputError
+from sim.errors import GambrelError, InputError
+
+from .asking import SERVING, TRAINING
 
 LIBRARY = default_library()
 
@@ -66,3 +73,58 @@ def test_the_accuracy_page_shows_the_errors_that_ship():
 def test_an_unknown_cluster_is_told():
     with pytest.raises(InputError, match="not in the catalogue"):
         hardware(LIBRARY, "no-such", None, "train")
+
+
+VALUES = (
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    10**30,
+    "",
+    "x",
+    "../x",
+    "\ud800",
+    [],
+    [[]],
+    {},
+    {"kind": []},
+    {"a": 1},
+    [1, "x", None],
+)
+CHANGES = (
+    "plan.tp=4",
+    "plan.tp.x=1",
+    "plan..=1",
+    "plan=1",
+    "groups.0=1",
+    "groups.0.plan=1",
+    "groups.9.plan.tp=1",
+    "demand.kind=traffic",
+    "demand=null",
+    "chip.memory.bandwidth*=nan",
+    "chip.x.y.z=1",
+    "model.blocks=3",
+    "cluster.tiers.0.bandwidth*=-1",
+    "plan.tp*=1e400",
+    "demand.models.0=x",
+)
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_whatever_a_scenario_holds_it_is_understood_or_refused_in_one_line(data):
+    scenario = deepcopy(data.draw(st.sampled_from([TRAINING, SERVING])))
+    for _ in range(data.draw(st.integers(0, 2))):
+        holder = scenario
+        while isinstance(holder, dict) and holder:
+            key = data.draw(st.sampled_from(sorted(holder)))
+            if not isinstance(holder[key], dict) or data.draw(st.booleans()):
+                holder[key] = deepcopy(data.draw(st.sampled_from(VALUES)))
+                break
+            holder = holder[key]
+    try:
+        sides(scenario, data.draw(st.lists(st.sampled_from(CHANGES), max_size=2)), LIBRARY)
+    except GambrelError as error:
+        assert "\n" not in str(error)

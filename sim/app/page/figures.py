@@ -61,7 +61,12 @@ def moved_chart(effects: Iterable[Effect], key: Mapping[str, Any]) -> Plain | No
         for each in effects
         if each.name in key and each.ratio is not None and abs(each.ratio - 1.0) >= 5e-5
     ]
-    return changes(rows) if rows else None
+    if not rows:
+        return None
+    chart = changes(rows)
+    chart["data"][0]["cliponaxis"] = False  # a short bar's number stands beside it, also at the edge
+    chart["layout"]["margin"] = {**chart["layout"]["margin"], "r": 56}
+    return chart
 
 
 def tornado_chart(swings: Iterable[Swung], by: float, figure: str) -> Plain | None:
