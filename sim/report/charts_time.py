@@ -143,7 +143,7 @@ def _limit(limit: Limit | None, near: bool, factor: float) -> tuple[list[dict[st
     if near:
         line, note = upright(limit.value_s / factor, escaped(limit.name), WINE)
         return [line], [note]
-    said = {"x": 1, "xref": "paper", "xanchor": "right", "y": 1, "yref": "paper", "yanchor": "bottom"}
+    said = {"x": 1, "xref": "paper", "xanchor": "right", "y": 0.02, "yref": "paper", "yanchor": "bottom"}
     return [], [{**said, "text": f"{escaped(limit.name)}, far to the right", "showarrow": False}]
 
 
