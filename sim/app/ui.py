@@ -6,6 +6,7 @@ import errno
 import socket
 import sys
 from importlib.util import find_spec
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -70,8 +71,9 @@ def _serve(call: Call, listening: socket.socket) -> int:
 
     from .page.server import build
 
+    app = build(call.catalog)
     config = uvicorn.Config(
-        build(call.catalog),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -80,8 +82,16 @@ def _serve(call: Call, listening: socket.socket) -> int:
         limit_concurrency=128,
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
+
+    class Server(uvicorn.Server):
+        """Ends simulations first, so that those who follow them are told, and nobody is waited for."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.service.runs.close()
+            super().handle_exit(sig, frame)
+
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
         pass
     finally:
