@@ -60,8 +60,9 @@ def report(call: Call, result: Given, html: AsHtml = False, folder: InFolder = F
     if made.plotly is not None:
         files = {PLOTLY: made.plotly, **files}
     write_files(path.parent, files)
-    size = sum(len(content.encode() if isinstance(content, str) else content) for content in files.values())
-    shown = f"{path}: {len(page.sections)} sections, {size / 1e6:.1f} MB. Open it in a browser; it needs no network."
+    beside = f" beside {PLOTLY}" if folder else ""
+    size = f"{len(made.page.encode()) / 1e6:.1f} MB{beside}"
+    shown = f"{path}: {len(page.sections)} sections, {size}. Open it in a browser; it needs no network."
     emit(call._replace(out=None), _document(page, path), shown)
 
 

@@ -16,6 +16,7 @@ from .page import figure_cells
 from .tables import key_figures
 from .theme import SIZES, Chart
 
+LATENCIES = {"Time to first token": "ttft", "Time per output token": "tpot", "Time to the last token": "latency"}
 _CELL = "padding:2px 12px 2px 0;border:0;vertical-align:top;text-align:{0}"
 
 
@@ -77,8 +78,8 @@ def kinds(result: Result) -> Mapping[str, Callable[[], Chart]]:
     out["figures"] = lambda: intervals(result.figures)
     if result.requests is not None:
         for section in sections_result.latencies(result):
-            for name, panel in zip(("ttft", "tpot", "latency"), section.panels, strict=False):
-                out[name] = lambda panel=panel: panel.chart  # type: ignore[misc]
+            for panel in section.panels:
+                out[LATENCIES[panel.title]] = lambda panel=panel: panel.chart  # type: ignore[misc]
     if "series" in tables and len(tables["series"].get("start_s", ())) > 1:
         for name, chart in charts_time.series(tables["series"]).items():
             out[name] = lambda chart=chart: chart  # type: ignore[misc]
