@@ -2,7 +2,7 @@
 
 A fenced block whose lines begin with `$ gambrel` is an example. The blocks of a page run in their order, in an empty folder
 that holds the files which the page shows. Before a block, `<!-- shown: 1-12 20 -->` says which lines of the output of
-its last command are printed, `<!-- shown: nothing -->` that none is; without it, all are.
+its last command are printed, `<!-- shown: nothing -->` that none is; without it, all are, of a long output the first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
-LONGEST = 70
+LONGEST, SHORTENED = 48, 24  # lines of an output that a page shows whole, and of one that it does not
 FILE = re.compile(r"^`([^`]+)`\n\n```(?:yaml|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(
     r"(?:^<!-- shown: ([^\n]*) -->\n)?^```(console|text|)\n(\$ gambrel .*?)^```", re.MULTILINE | re.DOTALL
@@ -50,7 +50,7 @@ def excerpt(output: str, shown: str | None) -> str:
     """The lines of an output that a page shows; `...` stands for those between."""
     lines = output.splitlines()
     if shown is None:
-        shown = f"1-{len(lines)}" if len(lines) <= LONGEST else f"1-{LONGEST}"
+        shown = f"1-{len(lines) if len(lines) <= LONGEST else SHORTENED}"
     kept: list[str] = []
     last = 0
     for part in [] if shown == "nothing" else shown.split():
