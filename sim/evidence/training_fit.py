@@ -20,7 +20,7 @@ from ..lowering import PART_IDS, Step, columns, units
 from ..lowering.sharding import Columns
 from ..seeds import generator
 from ..training.pricing import steps_of
-from ..training.times import Times, executed, times_of
+from ..training.times import CLASSES, Times, executed, times_of
 from .context import Context
 from .joint import FOLDS, solver
 from .predictions import Predictions, Progress, silent
@@ -42,6 +42,7 @@ NUDGE = 1e-3
 SPLITS = ("source", "device", "model")  # columns of a table
 NARROW = ("fp8", "int8", "fp4")
 _HOST = ("host_launch_s", "step_host_s")
+_PRODUCTS = [list(CLASSES).index(name) for name in ("other", "experts")]  # classes of rows that hold products
 
 
 class Measured(NamedTuple):
@@ -263,8 +264,8 @@ def of_number(number: Number, group: Measured) -> np.ndarray:
     known = {target.stack.id, target.stack.kernels_from}
     if target.chip.id not in number.chips or (stacks and not stacks & known):
         return np.zeros(len(times.seconds), bool)
-    parts = np.isin(times.part, [PART_IDS[part] for part in number.parts]) & (times.of == 0)
-    fits = np.ones(len(group.formats), bool) if not number.format else group.formats == number.format
+    parts = np.isin(times.part, [PART_IDS[part] for part in number.parts]) & np.isin(times.of, _PRODUCTS)
+    fits = np.ones(len(group.formats), bool) if not number.format else np.isin(group.formats, number.format.split())
     wide = np.ones(len(times.seconds), bool) if not number.format else times.part != PART_IDS["logits"]
     if not number.format and number.parts == PRODUCTS:  # narrow products have numbers of their own
         fits = ~np.isin(group.formats, NARROW)

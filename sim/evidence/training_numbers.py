@@ -15,7 +15,7 @@ MOST_OF_PEAK = 0.97
 class Number(NamedTuple):
     """One fitted number. Either stacks: whose `factor` (or field of host times) it is, one value for all of them; or places:
     where in devices/calibrations it stands as `parameter`, (file, kind, what divides the number there); its kernels are those of
-    `chips` in `parts`, in plans of a `format` ("" = any), under the stack that the file names.
+    `chips` in `parts`, in plans of a `format` (several: with blanks between; "" = any), under the stack that the file names.
     prior: value before any training row; width: of its logarithm, around the prior."""
 
     name: str
@@ -38,7 +38,8 @@ class Number(NamedTuple):
         return MOST_OF_PEAK if shares and all(shares) and self.parameter == "efficiency" else math.inf
 
 
-_BRIDGE = ("megatron", "megatron-2026.06", "megatron-2024", "megatron-rocm")
+_BRIDGE = ("megatron", "megatron-dropping", "megatron-2026.06", "megatron-2024", "megatron-rocm")
+_TO_26_04 = ("megatron", "megatron-dropping", "megatron-rocm")
 _TITAN = ("torchtitan", "torchtitan-eager", "torchtitan-async-tp", "torchtitan-rowwise")
 _EAGER_FSDP = ("llm-foundry", "torch-xpu")
 _EVERY = (
@@ -48,7 +49,7 @@ _EVERY = (
     *("megatron-2021", "megatron-deepspeed", "vtrain-megatron", "maxtext", "neuronx", "optimum-habana"),
 )
 _GPU = (*_BRIDGE, *_TITAN, *_EAGER_FSDP, "megatron-2021", "megatron-deepspeed", "vtrain-megatron")
-PRODUCTS = ("projection", "ffn", "router", "logits")
+PRODUCTS = ("projection", "ffn", "router", "logits", "experts")
 
 
 def _of(name: str, stacks: tuple[str, ...], factor: str, prior: float, width: float) -> Number:
@@ -88,7 +89,7 @@ NUMBERS: tuple[Number, ...] = (
     # 8- and 4-bit products: passes that cast and transpose their operands
     _of(
         "casts, Transformer Engine of 2025-26",
-        ("megatron", "megatron-2026.06", "megatron-rocm"),
+        (*_TO_26_04, "megatron-2026.06"),
         "cast_passes",
         1.0,
         0.5,
@@ -123,14 +124,29 @@ NUMBERS: tuple[Number, ...] = (
     _of("passes of gradient sums, Megatron-LM 2021", ("megatron-2021",), "gradient_passes", 1.0, 0.4),
     _of("passes of the optimizer", _EVERY, "optimizer_passes", 1.5, 0.3),
     # attention without fused kernels
-    _of("passes of the softmax", ("megatron-deepspeed", "megatron-2021"), "softmax_passes", 1.0, 0.4),
-    _of("products of odd sizes", ("megatron-deepspeed", "megatron-2021"), "unaligned_passes", 5.0, 0.7),
+    _of(
+        "passes of the softmax", ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"), "softmax_passes", 1.0, 0.4
+    ),
+    _of(
+        "products of odd sizes",
+        ("megatron-deepspeed", "megatron-2021", "vtrain-megatron"),
+        "unaligned_passes",
+        5.0,
+        0.7,
+    ),
     # mixtures of experts
-    _of("grouped products, to 26.04", ("megatron", "megatron-rocm"), "experts_passes", 1.0, 0.4),
+    _of("grouped products, to 26.04", _TO_26_04, "experts_passes", 1.0, 0.4),
     _of("grouped products, from 26.06", ("megatron-2026.06",), "experts_passes", 1.0, 0.4),
-    _of("expert traffic, to 26.04", ("megatron", "megatron-rocm"), "ep_passes", 1.0, 0.5),
+    _of("grouped products, XLA", ("maxtext",), "experts_passes", 1.2, 0.4),
+    _of("expert traffic, to 26.04", _TO_26_04, "ep_passes", 1.0, 0.5),
     _of("expert traffic, from 26.06", ("megatron-2026.06",), "ep_passes", 0.4, 0.5),
-    _of("host time of an expert layer, to 26.04", ("megatron", "megatron-rocm"), "moe_host_layer_s", 0.01, 0.4),
+    _of(
+        "host time of an expert layer",
+        ("megatron", "megatron-rocm", "megatron-2024", "megatron-2026.06"),
+        "moe_host_layer_s",
+        0.01,
+        0.4,
+    ),
     # host
     _of("host time of a launch, vTrain's Megatron", ("vtrain-megatron",), "host_launch_s", 20e-6, 0.4),
     _of("host time of a step, vTrain's Megatron", ("vtrain-megatron",), "step_host_s", 10e-3, 0.7),
@@ -153,7 +169,9 @@ NUMBERS: tuple[Number, ...] = (
         parameter="step_clocks"
     ),
     *(_product(f"products of TPU {chip[4:]}", 0.8, f"{chip}--maxtext", "gemm", (chip,)) for chip in _TPUS),
-    _product("fp8 products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x",), "fp8"),
+    _product(
+        "8-bit products of TPU", 0.65, "tpu-v7x--maxtext", "gemm.fp8", ("tpu-v7x", "tpu-v6e"), "fp8 int8"
+    )._replace(places=(("tpu-v7x--maxtext", "gemm.fp8", 1.0), ("tpu--any", "gemm.int8", 1.0))),
     _attention("attention of TPU", (("tpu--maxtext", 1.0),), 0.7, _TPUS),
     _product("products of Trainium1", 0.5, "neuron--neuronx", "gemm", ("trainium1",)),
 )
@@ -162,7 +180,6 @@ NUMBERS: tuple[Number, ...] = (
 BESIDE: tuple[Beside, ...] = (
     Beside("energy of a FLOP of the 500 W H100, which sets its clock", "calibrations/h100-96gb-hbm2e-500w--any"),
     Beside("fp8 products of TPU generations without rows", "calibrations/tpu--any"),
-    Beside("int8 products of TPU", "calibrations/tpu--any"),
     Beside("grouped products of TPU", "calibrations/tpu--any"),
     Beside("context of a process (memory)", "stacks/megatron"),
     Beside("buffers of a communicator (memory)", "stacks/megatron"),

@@ -17,6 +17,7 @@ from .training_sources import UNKNOWN, Source
 UNFUSED_UNTIL = 2022  # sources up to this year that do not name their attention kernel ran it unfused
 PASS_TOKENS = 8192  # tokens of a pass where a source states no micro-batch and has no pipeline
 LORA_RANK = 16
+GBIT = 1e9 / 8.0
 
 
 class Layout(NamedTuple):
@@ -38,7 +39,7 @@ def layout_of(
         raise Skip(f"TP * PP * CP = {tp * pp * cp} does not divide {ranks} ranks")
     if batch is not None and dp > batch and row.count("DP") is None and dp % batch == 0:
         dp, cp = batch, cp * (dp // batch)  # fewer sequences than ranks: the others share the context
-    micro = row.count("micro_batch") or _micro_batch((pp, cp), max(1, (batch or 0) // dp), seq_len, chip, source)
+    micro = row.count("micro_batch") or _micro_batch((tp, pp, cp), max(1, (batch or 0) // dp), seq_len, chip, source)
     schedule, virtual = schedule_of(row), _chunks(row, pp, model)
     passes = micro * dp * (pp if virtual > 1 else 1)
     # without a stated batch, a pipeline that is filled
@@ -101,27 +102,29 @@ def interleaved(plan: Plan, model: Model, chunk_layers: int) -> Plan:
 
 def unstated_degrees(row: Row, chip: Chip) -> list[tuple[int, int]]:
     """(tp, pp) that a row without any layout may have used, least first: tensor parallel within a node, then pipelines of
-    such nodes; powers of two that divide the ranks. TPUs: one program, sharded."""
+    such nodes; degrees that divide the ranks, and stages of equally many layers. TPUs: one program, sharded."""
     if chip.family == "tpu" or any(row.count(name) for name in ("TP", "PP", "DP")):
         return [(1, 1)]
     devices = row.need("num_devices")
     within = min(devices, row.count("devices_per_node") or 1) * chip.ranks
     tensor = [2**e for e in range(within.bit_length())]
-    stages = [2**e for e in range(1, (devices * chip.ranks // tensor[-1]).bit_length())]
-    degrees = [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages if pp <= (row.count("layers") or pp))]
+    layers, most = row.count("layers") or 0, devices * chip.ranks // tensor[-1]
+    stages = [pp for pp in range(2, most + 1) if layers % pp == 0]
+    degrees = [*((tp, 1) for tp in tensor), *((tensor[-1], pp) for pp in stages)]
     ways = devices * chip.ranks // (row.count("CP") or 1)
     return [(tp, pp) for tp, pp in degrees if ways % (tp * pp) == 0]
 
 
-def _micro_batch(degrees: tuple[int, int], per_rank: int, seq_len: int, chip: Chip, source: Source) -> int:
+def _micro_batch(degrees: tuple[int, int, int], per_rank: int, seq_len: int, chip: Chip, source: Source) -> int:
     """Sequences of a pass where none are stated: all of a rank's on TPUs (one program, one pass), in a pipeline one or what its
     software splits a batch into, else as many as divide the rank's batch and stay within PASS_TOKENS."""
-    pp, cp = degrees
+    tp, pp, cp = degrees
     if chip.family == "tpu":
         return per_rank
     if pp > 1:
         return max(1, per_rank // pp) if source.passes == "stages" and per_rank % pp == 0 else 1
-    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and n * seq_len <= PASS_TOKENS * cp]
+    most = PASS_TOKENS * cp * (2 if tp > 1 else 1)  # ranks that share a sequence hold less of it each
+    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and n * seq_len <= most]
     return max(fitting, default=1)
 
 
@@ -185,9 +188,10 @@ def dtypes_of(row: Row, gradients: str = "", format: str = "") -> Dtypes:
     return Dtypes(weights="bf16", gradients=summed, optimizer="bf16" if "stochastic rounding" in text else "fp32")
 
 
-def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:
-    """The chip's own ports; a node or slice smaller than the chip's usual domain bounds the inner tier."""
-    cluster = cluster_of(chip)
+def cluster_for(row: Row, chip: Chip, plan: Plan, source: Source = UNKNOWN) -> Cluster:
+    """The chip's own ports; a node or slice smaller than the chip's usual domain bounds the inner tier; the network between
+    nodes as the row's notes (`800 Gb/s a node`) or its source state it."""
+    cluster = _networked(cluster_of(chip), row, source)
     inner = cluster.tiers[0]
     per_node = row.count("devices_per_node")
     size = inner.size or 1
@@ -201,3 +205,13 @@ def cluster_for(row: Row, chip: Chip, plan: Plan) -> Cluster:
         return cluster
     tier = Tier.model_validate({**dict(inner), "size": size, "dims": ()})
     return cluster.with_(id=f"{cluster.id}-{size}", tiers=(tier, *cluster.tiers[1:]))
+
+
+def _networked(cluster: Cluster, row: Row, source: Source) -> Cluster:
+    """The cluster with the stated bandwidth of a node, shared by its chips, between nodes."""
+    match = re.search(r"(\d+) Gb/s a node", row.text("notes"))
+    stated, per_node = match.group(1) if match else source.node_gbit, row.count("devices_per_node")
+    if not stated or not per_node or len(cluster.tiers) == 1:
+        return cluster
+    outer = Tier.model_validate({**dict(cluster.tiers[-1]), "bandwidth_bytes_per_s": float(stated) * GBIT / per_node})
+    return cluster.with_(id=f"{cluster.id}-{stated}g", tiers=(*cluster.tiers[:-1], outer))

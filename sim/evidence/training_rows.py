@@ -104,7 +104,7 @@ def _case(row: Row, context: Context, models: dict[Model, Model]) -> Case:
     fitting: list[Case] = []
     for layout in _layouts(row, model, chip, year, source):
         check(model, layout.plan, training=True)
-        target = _target(context, chip, _cluster(context, row, chip, layout.plan), source, row)
+        target = _target(context, chip, _cluster(context, row, chip, layout.plan, source), source, row)
         plan = _settled(model, layout.plan, target, float(seq_len), source)
         case = Case(model, target, plan, layout.scale, source, devices, seq_len)
         if held_bytes(footprint(model, [plan], target, float(seq_len)), target)[0] <= usable_bytes(target):
@@ -149,11 +149,11 @@ def _layouts(row: Row, model: Model, chip: Chip, year: int, source: Source) -> I
         yield layout._replace(plan=layout.plan.with_(dtypes=states))
 
 
-def _cluster(context: Context, row: Row, chip: Chip, plan: Plan) -> Cluster:
+def _cluster(context: Context, row: Row, chip: Chip, plan: Plan, source: Source) -> Cluster:
     """The user's cluster for rows on its chip, else what the row's own columns say."""
     if context.cluster is not None and context.library.chip(context.cluster.chip).id == chip.id:
         return sliced(context.cluster, row.need("num_devices"))[0]
-    return cluster_for(row, chip, plan)
+    return cluster_for(row, chip, plan, source)
 
 
 def _target(context: Context, chip: Chip, cluster: Cluster, source: Source, row: Row) -> Target:

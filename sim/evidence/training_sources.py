@@ -21,6 +21,7 @@ class Source(NamedTuple):
     chunk_layers: layers of a chunk of the interleaved pipeline that the source runs where a row states none, "" = not interleaved;
     selective: `recompute` of a plan that the source means by selective, "" = selective; unstated: what it ran where a row states
     none, "" = as memory asks; lighter: what it turns to before full recomputation where memory asks;
+    node_gbit: Gb/s that the source's nodes have into their network, "" = as the chip's own ports say;
     format: of products, where the row's name for it misleads; passes: `stages` = as many micro-batches as stages where a row
     states no micro-batch."""
 
@@ -38,9 +39,10 @@ class Source(NamedTuple):
     lighter: str
     format: str
     passes: str
+    node_gbit: str
 
 
-UNKNOWN = Source("", "", "", "full", "model", "bf16", "", "", "", "", "", "", "", "")
+UNKNOWN = Source("", "", "", "full", "model", "bf16", *[""] * 9)
 
 
 @lru_cache(maxsize=1)

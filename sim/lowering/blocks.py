@@ -299,22 +299,28 @@ def moe(p: Pass, m: Moe) -> None:
     p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0, float(m.topk)), count=2.0 * split)
     ranks = np.where(everywhere, c.tp, c.expert_tp)
     p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * seen * h, ranks, 1.0, 1.0), count=_flag(ranks > 1))
-    matrices = 3.0 if m.gated else 2.0
-    dims = (
-        rows,
-        h,
-        m.width / c.expert_tp,
-        np.maximum(1.0, m.experts / c.ep),
-        p.skew,
-        matrices,
-        float(m.topk),
-        1.0 / c.ep,
-    )
-    p.rows.emit("moe", "experts", dims, dtype=c.experts_in, stored=c.experts)
+    (_grouped if c.training else _served)(p, m, rows)
     beside = m.shared_width + m.dense_width
     if beside:
         dense(p, float(beside), m.gated)
         _leave(p)
+
+
+def _grouped(p: Pass, m: Moe, rows: Column) -> None:
+    """Experts in training: two grouped products, each a batch of one product an expert, and the activation function between."""
+    c, h = p.c, float(p.model.hidden)
+    experts, width, up = np.maximum(1.0, m.experts / c.ep), m.width / c.expert_tp, 2.0 if m.gated else 1.0
+    p.rows.emit("gemm", "experts", (rows / experts, up * width, h, experts), dtype=c.experts_in, stored=c.experts)
+    p.rows.emit("memory", "ffn", ((up + 1.0) * ACTIVATION_BYTES * rows * width, 6.0 * rows * width, 1.0))
+    p.rows.emit("gemm", "experts", (rows / experts, h, width, experts), dtype=c.experts_in, stored=c.experts)
+
+
+def _served(p: Pass, m: Moe, rows: Column) -> None:
+    """Experts of a server: one fused kernel."""
+    c = p.c
+    local, matrices = m.width / c.expert_tp, 3.0 if m.gated else 2.0
+    dims = (rows, float(p.model.hidden), local, np.maximum(1.0, m.experts / c.ep), p.skew, matrices, float(m.topk))
+    p.rows.emit("moe", "experts", (*dims, 1.0 / c.ep), dtype=c.experts_in, stored=c.experts)
 
 
 def embedding_bags(p: Pass, e: EmbeddingBags) -> None:

@@ -112,8 +112,12 @@ def between_units(model: Model, c: Columns, steps: Sequence[Step]) -> Kernels:
     rows = Rows(c.n, "forward" if training else steps[0].phase)
     rows.site = SEND
     p = _pass(rows, c, model, steps, model.blocks[-1])
-    size = ACTIVATION_BYTES * p.sequence_tokens * float(model.hidden)
-    rows.emit("send_recv", "pp_traffic", (size, 2.0, c.stride("pp"), 1.0), count=(c.pp > 1).astype(float))
+    whole = ACTIVATION_BYTES * p.tokens * float(model.hidden)
+    # ranks of tp hold the same values, or each its part: each sends a part, and those that need the whole gather it
+    # (Narayanan et al. 2021, section 4.1)
+    rows.emit("send_recv", "pp_traffic", (whole / c.tp, 2.0, c.stride("pp"), 1.0), count=(c.pp > 1).astype(float))
+    gathered = ((c.pp > 1) & (c.tp > 1) & ~c.sequence_parallel).astype(float)
+    rows.emit("all_gather", "pp_traffic", (whole, c.tp, 1.0, 1.0), count=gathered)
     sends = rows.table()
     if not training:
         return sends

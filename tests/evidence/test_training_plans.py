@@ -5,7 +5,7 @@ import pytest
 from sim.catalog.library import default_library
 from sim.catalog.plans import Plan
 from sim.evidence.tables import parse_table
-from sim.evidence.training_plans import interleaved, schedule_of
+from sim.evidence.training_plans import cluster_for, interleaved, schedule_of, unstated_degrees
 from sim.evidence.training_sources import source_of
 
 HEAD = "model,layers,hidden,seq_len,device,num_devices,TP,PP,DP,notes\n"
@@ -40,3 +40,24 @@ def test_variants_of_a_source_are_told_by_its_notes():
     assert source_of("torchtitan", "async TP; compile; 500 W").stack == "torchtitan-async-tp"
     assert source_of("mlperf-training", "mlperf-v3.1-gpt3-NVIDIA-eos_n64 x").chunk_layers == "2"
     assert source_of("mlperf-training", "mlperf-v5.0-llama31_405b-NVIDIA x").chunk_layers == ""
+    assert source_of("megatron-bridge", "NeMo container 25.09; (tokendrop)").stack == "megatron-dropping"
+
+
+def row_of(source, layers, devices, notes):
+    head = HEAD.replace("num_devices,", "num_devices,devices_per_node,")
+    return next(iter(parse_table(head + f"m,{layers},64,2048,A100,{devices},8,,,,{notes}\n", source).rows()))
+
+
+@pytest.mark.parametrize(
+    ("source", "notes", "gbit"),
+    [("", "", 1600), ("", "800 Gb/s a node between nodes", 800), ("bigscience-a100", "", 400)],
+)
+def test_the_network_between_nodes_is_what_the_row_or_its_source_states(source, notes, gbit):
+    chip = default_library().chip("a100-sxm-80gb")
+    cluster = cluster_for(row_of("x.csv", 8, 16, notes), chip, Plan(dp=16), source_of(source, notes))
+    assert cluster.tiers[-1].bandwidth_bytes_per_s * 8 == pytest.approx(gbit * 1e9 / 8)
+
+
+def test_stages_that_a_row_does_not_state_hold_equally_many_layers():
+    chip = default_library().chip("a100-sxm-80gb")
+    assert unstated_degrees(row_of("x.csv", 96, 96, ""), chip)[-3:] == [(8, 4), (8, 6), (8, 12)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sim.catalog.library import default_library
 from sim.catalog.models import Attention, Block, Dense, Model
 from sim.catalog.plans import Dtypes, Plan
-from sim.lowering import PHASE_IDS, STEP, Step, active_parameters, kernels, model_flops
+from sim.lowering import PART_IDS, PHASE_IDS, STEP, Step, active_parameters, kernels, model_flops
 from sim.lowering.kinds import KIND_IDS, KINDS
 
 COLLECTIVE = np.array([kind.collective for kind in KINDS])
@@ -126,6 +126,16 @@ def test_experts_conserve_flops_under_every_split(tp, ep, attention_dp):
         for t in (kernels(model, Plan(), step), kernels(model, plan, step))
     ]
     assert flops[1] * ranks == pytest.approx(flops[0])
+
+
+@pytest.mark.parametrize(("dp", "ep"), [(8, 1), (8, 2), (8, 8)])
+def test_grouped_products_of_training_conserve_the_flops_of_the_experts(dp, ep):
+    model = LIBRARY.model("mixtral-8x7b")
+    table = kernels(model, Plan(dp=dp, ep=ep), Step("train", 1, 2048, 2048))
+    rows = (table.part == PART_IDS["experts"]) & (table.phase == PHASE_IDS["forward"])
+    assert set(table.kind[rows]) == {KIND_IDS["gemm"]}
+    flops = float(np.sum((table.flops() * table.count)[rows]))
+    assert flops == pytest.approx(32 * 2048 * 2 * 6 * 4096 * 14336)  # layers, tokens, top-2, three matrices
 
 
 def test_a_chunk_at_the_end_of_a_prompt_and_the_one_before_it_make_up_the_whole():

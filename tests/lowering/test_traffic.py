@@ -5,7 +5,7 @@ import pytest
 
 from sim.catalog.library import default_library
 from sim.catalog.plans import Plan
-from sim.lowering import PHASE_IDS, STEP, Step, kernels
+from sim.lowering import PART_IDS, PHASE_IDS, STEP, Step, kernels
 from sim.lowering.kinds import KIND_IDS
 from tests.lowering.test_flops import gpt
 
@@ -69,6 +69,15 @@ def test_every_stage_but_the_last_hands_its_activations_on():
     rows = (table.kind == KIND_IDS["send_recv"]) & (table.phase == PHASE_IDS["forward"])
     assert sorted(table.stage[rows].tolist()) == [0, 1, 2]
     assert np.all(table.dims[rows, 0] == 2048 * 1024 * 2)
+
+
+def test_ranks_that_hold_the_same_values_send_a_part_each_and_gather_the_whole():
+    table = kernels(MODEL, Plan(pp=4, tp=4, sequence_parallel=False), STEP_OF_ONE)
+    sent = (table.kind == KIND_IDS["send_recv"]) & (table.phase == PHASE_IDS["forward"])
+    assert np.all(table.dims[sent, 0] == 2048 * 1024 * 2 / 4)
+    gathered = (table.kind == KIND_IDS["all_gather"]) & (table.part == PART_IDS["pp_traffic"])
+    assert np.all(table.dims[gathered, 0] == 2048 * 1024 * 2)
+    assert sorted(set(table.stage[gathered].tolist())) == [0, 1, 2]
 
 
 def test_a_token_is_sent_to_each_of_its_experts_and_back():
