@@ -1,4 +1,4 @@
-"""`validate whatif`: ratios of pairs of serving runs, predicted against measured, and how sure a comparison is."""
+"""`validate whatif`: ratios of pairs of runs, predicted against measured, and how sure a comparison is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def whatif(
             path,
             rows=rows,
             context=context,
-            progress=lambda done, total: progress(done / max(total, 1), "serving rows"),
+            progress=lambda done, total: progress(done / max(total, 1), "rows"),
         )
     document = {
         "schema": "gambrel.validate-whatif/1",
@@ -50,7 +50,7 @@ def screen(found: Sequence[Ratios], groupings: tuple[str, ...], rows: Path | Non
     from rich.console import Group
     from rich.text import Text
 
-    from ..evidence.pairs import METRICS, VERSION
+    from ..evidence.pairs import METRICS, TRAINED, VERSION
     from ..evidence.ratios import BARS
     from ..report.tables import columns
 
@@ -60,7 +60,8 @@ def screen(found: Sequence[Ratios], groupings: tuple[str, ...], rows: Path | Non
         parts.append(Text(f"{table.name}: pairs that differ in one thing: {counts}", style="bold"))
         grid = columns("differs in", "ratio of", "pairs of", ">pairs", ">off", ">no change", ">bandwidth", "")
         for line in table.lines:
-            if groupings and line.grouping != "all" and (line.metric != METRICS[0] or line.grouping not in groupings):
+            main = line.metric in (METRICS[0], TRAINED)
+            if groupings and line.grouping != "all" and (not main or line.grouping not in groupings):
                 continue
             answers = [(line.median, line.p90), (line.none_median, line.none_p90)]
             answers.append((line.bandwidth_median, line.bandwidth_p90))
