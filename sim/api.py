@@ -325,6 +325,12 @@ def _serving(scenario: Scenario, library: Library) -> list[_Asked]:
     return [_Asked(scenario, library, False, group) for group in groups]
 
 
+def deployment(scenario: Scenario, library: Library | None = None) -> tuple[Deployment, tuple[int, ...]]:
+    """What serves a scenario, and the chips of each group that are paid for; studies take answers apart with it."""
+    all_asked = _serving(scenario, library or default_library())
+    return _deployment(all_asked), tuple(asked.paid for asked in all_asked)
+
+
 def _deployment(all_asked: list[_Asked]) -> Deployment:
     from .serving.setup import Deployment, Setup
 

@@ -218,15 +218,22 @@ def explain(
     from rich.console import Group
     from rich.text import Text
 
+    from .. import api
     from ..catalog.facts import contents
+    from ..catalog.recorded import Recorded
     from ..studies.explain import explained
+    from ..studies.explain_serving import explained_serving
     from ..studies.provenance import read_stored
 
     stored = read_stored(Path(result))
     library = call.library()
     entries = stored.contents or contents(library, stored.scenario)
     name = figure.replace("-", "_")
-    term = explained(stored.verb, stored.scenario, entries, name)
+    if stored.verb == "serve":
+        of = Recorded(entries) if entries else library
+        term = explained_serving(of, stored.scenario, api.deployment(stored.scenario, of), name)
+    else:
+        term = explained(stored.verb, stored.scenario, entries, name)
     kept = stored.figures().get(name)
     recomputed = term.recomputed()
     document = {

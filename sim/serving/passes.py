@@ -26,6 +26,11 @@ class MeanPass(NamedTuple):
 
 
 def mean_passes(setup: Setup, served: Served, pool: int, machine: cost.Machine) -> dict[str, MeanPass]:
+    """Of one pool, by phase: its interval, basis and draw."""
+    return {phase: _mean_pass(setup, step, machine) for phase, step in mean_steps(setup, served, pool).items()}
+
+
+def mean_steps(setup: Setup, served: Served, pool: int) -> dict[str, Step]:
     """Of one pool, by phase: a pass of the mean prompt, and of the mean decode batch over the mean context."""
     done = served.finished
     prompt = float(served.input_tokens[done].mean()) if done.any() else 1.0
@@ -36,7 +41,7 @@ def mean_passes(setup: Setup, served: Served, pool: int, machine: cost.Machine) 
         asked = setup.engine.speculative
         query = 1.0 + (asked.tokens if asked else 0)
         passes["decode"] = Step("decode", max(1.0, decoded / steps), query, prompt + made / 2.0)
-    return {phase: _mean_pass(setup, step, machine) for phase, step in passes.items()}
+    return passes
 
 
 def _mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:
