@@ -285,8 +285,15 @@ def trace(scenario: Scenario, library: Library | None = None) -> Timeline:
     return timeline(_deployment(_serving(scenario, library)), _traffic(scenario), scenario.seed)
 
 
-def serve(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
-    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of replicas behind a router."""
+def serve(
+    scenario: Scenario,
+    library: Library | None = None,
+    progress: Progress | None = None,
+    write: Callable[[dict[str, Any]], None] | None = None,
+) -> Result:
+    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of replicas behind a router.
+
+    write: takes the columns of requests as they end, and nothing of them is kept: for long open loops on equal replicas."""
     from .serving import answer
 
     library = library or default_library()
@@ -297,7 +304,13 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
             return fitted
     asked = all_asked[0]
     parts, needed = _memory(asked)
-    answered = answer.answer(_deployment(all_asked), _traffic(scenario), scenario.slo, scenario.seed, progress)
+    deployed, traffic = _deployment(all_asked), _traffic(scenario)
+    if write is None:
+        answered = answer.answer(deployed, traffic, scenario.slo, scenario.seed, progress)
+    else:
+        from .serving.stream_answer import stream_answer
+
+        answered = stream_answer(deployed, traffic, (scenario.seed, scenario.slo), write, progress)
     figures = {**answered.figures, **asked.memory_figures(needed), **_sizes(all_asked), **asked.clock_figures()}
     figures.update(_serving_bill(all_asked, answered))
     return Result(
@@ -309,7 +322,7 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
         memory=parts,
         why=answered.why,
         fits=answered.meets_slo,
-        requests=answered.requests,
+        requests=answered.requests or None,
         next_commands=_next_serve(asked) if len(all_asked) == 1 else (),
         provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
         warnings=answered.warnings,

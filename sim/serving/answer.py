@@ -17,7 +17,7 @@ from .deploy import packed, pools
 from .metrics import Metrics, metrics
 from .passes import MeanPass, mean_passes
 from .pools import Fleet
-from .run import Served, simulate_pools
+from .run import Busy, Served, simulate_pools
 from .setup import Deployment, Setup
 from .watchers import Counter, Recorder
 
@@ -239,19 +239,23 @@ def _columns(served: Served) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def use_of(number: int, setup: Setup, served: Served, priced: tuple[dict[str, MeanPass], cost.Machine]) -> Use:
-    """Seconds paid a replica, and the mean draw of a chip then [W]: each phase at the draw of its mean pass, idle between; NaN
-    if unknown."""
+    """What one setup of a run is billed for. priced: its mean passes and machine."""
+    return billed(setup, float(served.paid_s[served.pool == number].sum()), served.busy_by_pool[number], priced)
+
+
+def billed(setup: Setup, paid_s: float, busy_s: Busy, priced: tuple[dict[str, MeanPass], cost.Machine]) -> Use:
+    """Seconds paid a replica of paid_s in all, and the mean draw of a chip then [W]: each phase at the draw of its mean pass, idle
+    between; NaN if unknown."""
     from ..cost.machine import IDLE_W
 
     passes, machine = priced
     idle_w, ranks = float(machine.chip_values[IDLE_W]), setup.target.chip.ranks
-    paid_s = float(served.paid_s[served.pool == number].sum())
     basis = max((p.basis for p in passes.values()), key=_weakness, default="datasheet-only")
     if paid_s <= 0.0:
         return Use(0.0, idle_w * ranks, basis)
     energy, busy = 0.0, 0.0
     for phase, mean in passes.items():
-        seconds = sum(s for (_, of), s in served.busy_by_pool[number].items() if of == phase)
+        seconds = sum(s for (_, of), s in busy_s.items() if of == phase)
         energy += seconds * mean.rank_w if seconds else 0.0
         busy += seconds
     energy += max(paid_s - busy, 0.0) * idle_w
