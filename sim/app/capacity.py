@@ -248,10 +248,10 @@ def _fleet_screen(planned: Planned, checks: tuple[Verified, ...], less: dict[str
     parts.append(
         Text(f"\nverified by simulation: {kept} of {len(checks)} offers keep the limits where they are busiest")
     )
-    parts += [
-        Text(f"  a replica of {name} is planned to serve {share:.0%} of what it did: more missed the limits")
-        for name, share in less.items()
-    ]
+    for name, share in less.items():
+        parts.append(
+            Text(f"  a replica of {name} is planned to serve {share:.0%} of what it did: more missed the limits")
+        )
     for each in checks:
         ttft = each.result.figures.get("ttft_p95")
         late = "" if ttft is None or ttft.value is None else f", TTFT p95 {ttft.value * 1e3:,.0f} ms"
