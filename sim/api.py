@@ -280,13 +280,7 @@ def serve(
             return fitted
     asked = all_asked[0]
     parts, needed = _memory(asked)
-    deployed, traffic = _deployment(all_asked), _traffic(scenario)
-    if write is None:
-        answered = answer.answer(deployed, traffic, scenario.slo, scenario.seed, progress)
-    else:
-        from .serving.stream_answer import stream_answer
-
-        answered = stream_answer(deployed, traffic, (scenario.seed, scenario.slo), write, progress)
+    answered = _answered(all_asked, progress, write)
     figures = {**answered.figures, **asked.memory_figures(needed), **_sizes(all_asked), **asked.clock_figures()}
     figures.update(_serving_bill(all_asked, answered))
     return Result(
@@ -304,6 +298,20 @@ def serve(
         warnings=answered.warnings,
         tables={"series": answered.series} if answered.series else None,
     )
+
+
+def _answered(
+    all_asked: list[_Asked], progress: Progress | None, write: Callable[[dict[str, Any]], None] | None
+) -> Any:
+    scenario = all_asked[0].scenario
+    deployed, traffic = _deployment(all_asked), _traffic(scenario)
+    if write is None:
+        from .serving.answer import answer
+
+        return answer(deployed, traffic, scenario.slo, scenario.seed, progress)
+    from .serving.stream_answer import stream_answer
+
+    return stream_answer(deployed, traffic, (scenario.seed, scenario.slo), write, progress)
 
 
 def _serving(scenario: Scenario, library: Library) -> list[_Asked]:

@@ -248,10 +248,7 @@ def _fleet_screen(planned: Planned, checks: tuple[Verified, ...], less: dict[str
     parts.append(
         Text(f"\nverified by simulation: {kept} of {len(checks)} offers keep the limits where they are busiest")
     )
-    for name, share in less.items():
-        parts.append(
-            Text(f"  a replica of {name} is planned to serve {share:.0%} of what it did: more missed the limits")
-        )
+    parts += _less(less)
     for each in checks:
         ttft = each.result.figures.get("ttft_p95")
         late = "" if ttft is None or ttft.value is None else f", TTFT p95 {ttft.value * 1e3:,.0f} ms"
@@ -267,6 +264,14 @@ def _fleet_screen(planned: Planned, checks: tuple[Verified, ...], less: dict[str
         )
     )
     return Group(*parts)
+
+
+def _less(less: dict[str, float]) -> list[RenderableType]:
+    """A line for each offer whose replicas are planned to serve less than at first."""
+    from rich.text import Text
+
+    said = "of what it did: more missed the limits"
+    return [Text(f"  a replica of {name} is planned to serve {share:.0%} {said}") for name, share in less.items()]
 
 
 def _offers(plan: FleetPlan) -> RenderableType:

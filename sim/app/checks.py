@@ -77,8 +77,7 @@ def validate(
 
     context = _context(call, calibration, cluster, leave_out)
     if kind == WHATIF:
-        whatif(call, path, rows, context, (leave_out, brief, by))
-        return 0
+        return whatif(call, path, rows, context, (leave_out, brief, by))
     if kind == CHOICES:
         return choices_command(call, path, context)
     unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"

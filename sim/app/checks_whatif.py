@@ -20,7 +20,7 @@ WHATIF = "whatif"
 
 def whatif(
     call: Call, path: Path | None, rows: Path | None, context: Context, asked: tuple[str | None, bool, bool]
-) -> None:
+) -> int:
     """Score pairs and print. asked: --leave-out, which has no sense here, --brief and --by."""
     from ..evidence.ratios import validate_ratios
 
@@ -41,6 +41,7 @@ def whatif(
         "tables": [each.to_dict() for each in found],
     }
     emit(call, document, screen(found, () if by else ("all",) if brief else ("all", "device"), rows))
+    return 0
 
 
 def screen(found: Sequence[Ratios], groupings: tuple[str, ...], rows: Path | None) -> RenderableType:
