@@ -19,6 +19,7 @@ from sim.evidence.context import Context
 from sim.evidence.headline import headline, write_headline
 from sim.evidence.page import accuracy_page
 from sim.evidence.predictions import Progress
+from sim.evidence.ratios import validate_ratios
 from sim.evidence.splits import OF_KERNELS
 from sim.evidence.tables import VERBS, known_tables
 from sim.evidence.validate import Report, validate
@@ -65,6 +66,11 @@ def places(folder: Path | None, verb: str) -> list[Path | None]:
     return [path for path in inside if any(table.kind.verb == verb for table in known_tables(path))]
 
 
+def of_runs(folder: Path | None) -> list[Path | None]:
+    """Where `validate whatif` finds runs to pair: the shipped pairs, or every folder with tables of serving or training runs."""
+    return list(dict.fromkeys([*places(folder, "serving"), *places(folder, "training")]))
+
+
 def told(what: str) -> Progress:
     """Says on one line how far it is, where a person watches."""
 
@@ -88,9 +94,10 @@ def main() -> None:
         rows = Path(scratch)
         unseen, seen = left_out(folder, rows, context), reports(folder, rows, context)
         seen += refitted(folder, context)
+        ratios = [each for place in of_runs(folder) for each in validate_ratios(place, context=context)]
         images = draw(rows, unseen, HERE / "images")
     shown = [(f"images/{name}", text) for name, text in images]
-    write_whole(HERE / "accuracy.md", accuracy_page(seen, unseen, shown))
+    write_whole(HERE / "accuracy.md", accuracy_page(seen, unseen, shown, ratios))
 
 
 if __name__ == "__main__":

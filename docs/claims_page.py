@@ -21,7 +21,8 @@ page, `gambrel claims NAME` shows one with its arithmetic, `--json` gives it as 
 (`gambrel schema claim`): statement, source, scenarios, steps, and the figure that is asked. No result stands in a file: a price or
 a chip that changes moves the figures.
 
-How a verdict follows: it *holds* if the figure lies in what is claimed, with the tolerance of the file; it *holds under* the first
+How a verdict follows: it *holds* if the figure lies in what is claimed: a round figure within a
+quarter of it, a bound as it stands, by one rule for all; it *holds under* the first
 condition whose own figure does; else it *does not hold*. What no computation can say is *outside the model*. Ranges come from the
 intervals of the figures, combined at their worst; "not with the whole interval" says that the range reaches over the bound. The basis
 *given* means that nothing in a figure is predicted: facts from outside, and what follows from them by arithmetic alone.

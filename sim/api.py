@@ -15,7 +15,7 @@ from .catalog.scenarios import Group, Scenario, TokenBudget, Traffic, serving_gr
 from .catalog.targets import Target, adjusted, check_size, fingerprint, modified, target
 from .errors import InputError
 from .lowering.check import check, resolved
-from .report.commands import command
+from .report.commands import next_fit, next_serve, next_train
 from .result import Figure, Result, total
 from .training.memory import settled
 from .units import text
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .serving.setup import Deployment
 
 Progress = Callable[[float, str], None]
-MOST_CHUNKS = 8  # of a pipeline rank, in the plan that is suggested next
 
 
 class _Asked:
@@ -150,7 +149,7 @@ def _fitted(asked: _Asked, schema: str) -> Result:
         memory=parts,
         fits=fits,
         why=_largest(parts),
-        next_commands=_next_fit(asked, fits),
+        next_commands=next_fit("train" if asked.training else "serve", asked.scenario, asked.plan, fits),
         provenance=asked.provenance,
     )
 
@@ -208,13 +207,6 @@ def _largest(parts: dict[str, float]) -> str:
     return f"{name}: {text(size, 'bytes')} a chip, the largest part" if name else ""
 
 
-def _next_fit(asked: _Asked, fits: bool) -> tuple[str, ...]:
-    verb = "train" if asked.training else "serve"
-    if fits:
-        return (command(verb, asked.scenario),)
-    return (command("fit", asked.scenario, tp=asked.plan.tp * 2),)
-
-
 def train(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
     """Step time, MFU, memory, and with a token budget days, money, energy and carbon. `price` of one row."""
     from .training import answer
@@ -239,7 +231,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
         memory=parts,
         why=answered.why,
         fits=fits,
-        next_commands=_next_train(asked, fits),
+        next_commands=next_train(asked.scenario, asked.plan, asked.model.layers, fits),
         provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
         warnings=answered.warnings,
         tables=answered.tables,
@@ -252,22 +244,6 @@ def _bill_figures(asked: _Asked, use: Any, moved: Figure | None) -> dict[str, Fi
 
     usage = Usage(asked.devices, asked.paid, use.seconds, use.chip_w, use.basis, spread_of(moved))
     return bill_figures(asked.library, asked.target, usage, asked.scenario.economy)
-
-
-def _next_train(asked: _Asked, fits: bool) -> tuple[str, ...]:
-    asks = asked.scenario
-    if not fits:
-        return (command("fit", asks, recompute="full", tokens=None), command("train", asks, sharding="zero3"))
-    plan = asked.plan
-    passes = (plan.global_batch or 1) // (plan.micro_batch * (plan.dp or 1))
-    chunks = min(asked.model.layers // plan.pp, MOST_CHUNKS)
-    interleaves = plan.pp > 1 and plan.virtual_stages == 1 and passes % plan.pp == 0 and chunks > 1
-    other = {"virtual_stages": chunks} if interleaves else {"recompute": "full" if plan.recompute == "none" else "none"}
-    return (
-        command("trace", asks, tokens=None) + " -o trace.pftrace",
-        command("train", asks, **other),
-        "gambrel validate training",
-    )
 
 
 def trace(scenario: Scenario, library: Library | None = None) -> Timeline:
@@ -285,8 +261,15 @@ def trace(scenario: Scenario, library: Library | None = None) -> Timeline:
     return timeline(_deployment(_serving(scenario, library)), _traffic(scenario), scenario.seed)
 
 
-def serve(scenario: Scenario, library: Library | None = None, progress: Progress | None = None) -> Result:
-    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of replicas behind a router."""
+def serve(
+    scenario: Scenario,
+    library: Library | None = None,
+    progress: Progress | None = None,
+    write: Callable[[dict[str, Any]], None] | None = None,
+) -> Result:
+    """TTFT, TPOT, latency, throughput, goodput, cost a million tokens and energy of replicas behind a router.
+
+    write: takes the columns of requests as they end, and nothing of them is kept: for long open loops on equal replicas."""
     from .serving import answer
 
     library = library or default_library()
@@ -297,7 +280,7 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
             return fitted
     asked = all_asked[0]
     parts, needed = _memory(asked)
-    answered = answer.answer(_deployment(all_asked), _traffic(scenario), scenario.slo, scenario.seed, progress)
+    answered = _answered(all_asked, progress, write)
     figures = {**answered.figures, **asked.memory_figures(needed), **_sizes(all_asked), **asked.clock_figures()}
     figures.update(_serving_bill(all_asked, answered))
     return Result(
@@ -309,12 +292,26 @@ def serve(scenario: Scenario, library: Library | None = None, progress: Progress
         memory=parts,
         why=answered.why,
         fits=answered.meets_slo,
-        requests=answered.requests,
-        next_commands=_next_serve(asked) if len(all_asked) == 1 else (),
+        requests=answered.requests or None,
+        next_commands=next_serve(scenario, asked.replicas) if len(all_asked) == 1 else (),
         provenance={**asked.provenance, "interval": answer.INTERVAL_BASIS},
         warnings=answered.warnings,
         tables={"series": answered.series} if answered.series else None,
     )
+
+
+def _answered(
+    all_asked: list[_Asked], progress: Progress | None, write: Callable[[dict[str, Any]], None] | None
+) -> Any:
+    scenario = all_asked[0].scenario
+    deployed, traffic = _deployment(all_asked), _traffic(scenario)
+    if write is None:
+        from .serving.answer import answer
+
+        return answer(deployed, traffic, scenario.slo, scenario.seed, progress)
+    from .serving.stream_answer import stream_answer
+
+    return stream_answer(deployed, traffic, (scenario.seed, scenario.slo), write, progress)
 
 
 def _serving(scenario: Scenario, library: Library) -> list[_Asked]:
@@ -323,6 +320,12 @@ def _serving(scenario: Scenario, library: Library) -> list[_Asked]:
     if any(group.role == "train" for group in groups):
         raise InputError("groups: one of role train among those that serve. Give it a scenario of its own.")
     return [_Asked(scenario, library, False, group) for group in groups]
+
+
+def deployment(scenario: Scenario, library: Library | None = None) -> tuple[Deployment, tuple[int, ...]]:
+    """What serves a scenario, and the chips of each group that are paid for; studies take answers apart with it."""
+    all_asked = _serving(scenario, library or default_library())
+    return _deployment(all_asked), tuple(asked.paid for asked in all_asked)
 
 
 def _deployment(all_asked: list[_Asked]) -> Deployment:
@@ -350,17 +353,6 @@ def _sizes(all_asked: list[_Asked]) -> dict[str, Figure]:
     each = [asked.size_figures() for asked in all_asked]
     summed = {name: total([figures[name] for figures in each]) for name in each[0]}
     return {**summed, "slices": max((figures["slices"] for figures in each), key=lambda figure: figure.value or 0.0)}
-
-
-def _next_serve(asked: _Asked) -> tuple[str, ...]:
-    asks = asked.scenario
-    if asks.operations.autoscale != "off":
-        return ("gambrel validate serving",)
-    return (
-        command("serve", asks, replicas=asked.replicas * 2, devices=None),
-        command("trace", asks, role="serve") + " -o serve.pftrace",
-        "gambrel validate serving",
-    )
 
 
 def _serving_bill(all_asked: list[_Asked], answered: Any) -> dict[str, Figure]:

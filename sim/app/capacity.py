@@ -185,8 +185,7 @@ def _fleet(call: Call, path: Path) -> int:
     """Plan a fleet, then serve what it says."""
     from .. import api
     from ..catalog.fleet_plans import read_fleet_plan
-    from ..studies.capacity import sized, verified
-    from ..studies.fleet_plan import plan_fleet
+    from ..studies.capacity import proven, sized
 
     library = call.library()
 
@@ -195,10 +194,18 @@ def _fleet(call: Call, path: Path) -> int:
 
     plan = read_fleet_plan(path)
     plan = sized(plan, evaluate)
-    planned = plan_fleet(plan)
-    checks = verified(planned, evaluate)
-    emit(call, _fleet_document(planned, checks), _fleet_screen(planned, checks))
+    planned, checks = proven(plan, evaluate)
+    less = _shrunk(plan, planned)
+    document = {**_fleet_document(planned, checks), "shrunk": less}
+    emit(call, document, _fleet_screen(planned, checks, less))
     return 0 if all(each.meets for each in checks) else 1
+
+
+def _shrunk(plan: FleetPlan, planned: Planned) -> dict[str, float]:
+    """Offers whose replicas are planned to serve less than at first, since a simulation missed the limits: share that is left."""
+    before = {offer.id: offer.requests_per_s or 0.0 for offer in plan.offers}
+    after = {offer.id: offer.requests_per_s or 0.0 for offer in planned.plan.offers}
+    return {name: after[name] / rate for name, rate in before.items() if rate and after[name] < rate}
 
 
 def _fleet_document(planned: Planned, checks: tuple[Verified, ...]) -> dict[str, Any]:
@@ -218,7 +225,7 @@ def _fleet_document(planned: Planned, checks: tuple[Verified, ...]) -> dict[str,
     }  # fmt: skip
 
 
-def _fleet_screen(planned: Planned, checks: tuple[Verified, ...]) -> RenderableType:
+def _fleet_screen(planned: Planned, checks: tuple[Verified, ...], less: dict[str, float]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
@@ -241,6 +248,7 @@ def _fleet_screen(planned: Planned, checks: tuple[Verified, ...]) -> RenderableT
     parts.append(
         Text(f"\nverified by simulation: {kept} of {len(checks)} offers keep the limits where they are busiest")
     )
+    parts += _less(less)
     for each in checks:
         ttft = each.result.figures.get("ttft_p95")
         late = "" if ttft is None or ttft.value is None else f", TTFT p95 {ttft.value * 1e3:,.0f} ms"
@@ -256,6 +264,14 @@ def _fleet_screen(planned: Planned, checks: tuple[Verified, ...]) -> RenderableT
         )
     )
     return Group(*parts)
+
+
+def _less(less: dict[str, float]) -> list[RenderableType]:
+    """A line for each offer whose replicas are planned to serve less than at first."""
+    from rich.text import Text
+
+    said = "of what it did: more missed the limits"
+    return [Text(f"  a replica of {name} is planned to serve {share:.0%} {said}") for name, share in less.items()]
 
 
 def _offers(plan: FleetPlan) -> RenderableType:

@@ -18,6 +18,7 @@ _SECTIONS = {
     "groups": ("groups",),
 }
 _CATALOGUE = ("chip", "cluster", "model")  # records of the catalogue, of every group
+_NAMED = ("cluster", "model", "stack", "devices", "replicas")  # what every group names, set as a whole
 
 
 def change(data: dict[str, Any], text: str) -> None:
@@ -34,9 +35,14 @@ def change(data: dict[str, Any], text: str) -> None:
         for group in data["groups"]:
             group[f"{head}_changes"] = [*group.get(f"{head}_changes", ()), wanted]
         return
+    if head in _NAMED and not rest:
+        for group in data["groups"]:
+            value = number(match["value"].strip())
+            group[head] = _changed(group.get(head), match["operator"], value, match["key"])
+        return
     if head not in _SECTIONS or not rest:
         heads = (*_SECTIONS, *_CATALOGUE)
-        known = ", ".join(f"{name}." for name in heads)
+        known = ", ".join([f"{name}." for name in heads] + [f"{name}=" for name in _NAMED])
         raise InputError(f"--set {match['key']}: a change begins with one of {known} {did_you_mean(head, heads)}")
     holder: Any = data
     for step in _SECTIONS[head]:

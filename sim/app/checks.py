@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from .checks_choices import CHOICES, choices_command
 from .checks_whatif import WHATIF, whatif
 from .command import command
 from .output import Call, Progress, emit
@@ -55,7 +56,7 @@ Split = Annotated[
 def validate(
     call: Call,
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, whatif, ...")
+        str, typer.Argument(metavar="KIND", help="kernels, training, serving, inference, power, whatif, choices, ...")
     ],
     path: Measured = None,
     rows: Annotated[
@@ -70,14 +71,15 @@ def validate(
     by: Annotated[
         bool, typer.Option("--by", metavar=" ", help="Show every group: models, precisions and the like too.")
     ] = False,
-) -> None:
+) -> int:
     """Predict measured rows and score the predictions."""
     from ..evidence.validate import validate as predict_and_score
 
     context = _context(call, calibration, cluster, leave_out)
     if kind == WHATIF:
-        whatif(call, path, rows, context, (leave_out, brief, by))
-        return
+        return whatif(call, path, rows, context, (leave_out, brief, by))
+    if kind == CHOICES:
+        return choices_command(call, path, context)
     unit = f"{kind} groups refitted" if leave_out else f"{kind} rows"
     with Progress() as progress:
         report = predict_and_score(
@@ -90,6 +92,7 @@ def validate(
         )
     shown = ("all", "over sources") if brief else ("all", "over sources", "device", "source")
     emit(call, report.to_dict(), screen(report, () if by else shown))
+    return 0
 
 
 def _context(call: Call, calibration: str, cluster: str | None, leave_out: str | None) -> Context:

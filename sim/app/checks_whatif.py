@@ -1,4 +1,4 @@
-"""`validate whatif`: ratios of pairs of serving runs, predicted against measured, and how sure a comparison is."""
+"""`validate whatif`: ratios of pairs of runs, predicted against measured, and how sure a comparison is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHATIF = "whatif"
 
 def whatif(
     call: Call, path: Path | None, rows: Path | None, context: Context, asked: tuple[str | None, bool, bool]
-) -> None:
+) -> int:
     """Score pairs and print. asked: --leave-out, which has no sense here, --brief and --by."""
     from ..evidence.ratios import validate_ratios
 
@@ -32,7 +32,7 @@ def whatif(
             path,
             rows=rows,
             context=context,
-            progress=lambda done, total: progress(done / max(total, 1), "serving rows"),
+            progress=lambda done, total: progress(done / max(total, 1), "rows"),
         )
     document = {
         "schema": "gambrel.validate-whatif/1",
@@ -41,6 +41,7 @@ def whatif(
         "tables": [each.to_dict() for each in found],
     }
     emit(call, document, screen(found, () if by else ("all",) if brief else ("all", "device"), rows))
+    return 0
 
 
 def screen(found: Sequence[Ratios], groupings: tuple[str, ...], rows: Path | None) -> RenderableType:
@@ -50,7 +51,7 @@ def screen(found: Sequence[Ratios], groupings: tuple[str, ...], rows: Path | Non
     from rich.console import Group
     from rich.text import Text
 
-    from ..evidence.pairs import METRICS, VERSION
+    from ..evidence.pairs import METRICS, TRAINED, VERSION
     from ..evidence.ratios import BARS
     from ..report.tables import columns
 
@@ -60,7 +61,8 @@ def screen(found: Sequence[Ratios], groupings: tuple[str, ...], rows: Path | Non
         parts.append(Text(f"{table.name}: pairs that differ in one thing: {counts}", style="bold"))
         grid = columns("differs in", "ratio of", "pairs of", ">pairs", ">off", ">no change", ">bandwidth", "")
         for line in table.lines:
-            if groupings and line.grouping != "all" and (line.metric != METRICS[0] or line.grouping not in groupings):
+            main = line.metric in (METRICS[0], TRAINED)
+            if groupings and line.grouping != "all" and (not main or line.grouping not in groupings):
                 continue
             answers = [(line.median, line.p90), (line.none_median, line.none_p90)]
             answers.append((line.bandwidth_median, line.bandwidth_p90))

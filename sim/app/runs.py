@@ -30,6 +30,15 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the scenario; also *= and +=. Repeatable."),
 ]
 Everything = Annotated[bool, typer.Option("--all", metavar=" ", help="Show every figure.", rich_help_panel="Output")]
+Streamed = Annotated[
+    Path | None,
+    typer.Option(
+        "--stream",
+        metavar="FILE",
+        help="Write requests as they end, into .csv or .parquet, and keep none: memory does not grow with them.",
+        rich_help_panel="Output",
+    ),
+]
 Flags = dict[str, str | bool]
 
 
@@ -65,11 +74,24 @@ def train(
 
 @command("serve")
 def serve(
-    call: Call, scenario: File = None, changes: Changes = None, everything: Everything = False, *, flags: Flags
+    call: Call,
+    scenario: File = None,
+    changes: Changes = None,
+    everything: Everything = False,
+    stream: Streamed = None,
+    *,
+    flags: Flags,
 ) -> int:
     """Serve a model."""
     asked = scenario_from("serve", _path(call, scenario), flags, call.seed, changes or ())
-    return _run(call, "serve", asked, everything)
+    if stream is None:
+        return _run(call, "serve", asked, everything)
+    from .. import api
+    from .streamed import Requests
+
+    with Progress() as progress, Requests(stream) as written:
+        result = api.serve(asked, call.library(), progress, written)
+    return _show(call, result, everything)
 
 
 @command("trace")

@@ -15,6 +15,7 @@ from .output import Call, Progress, emit
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ..catalog.library import Library
     from ..studies.provenance import Attribution, Difference, Moved, Stored, Verb
     from ..studies.terms import Term
 
@@ -219,14 +220,13 @@ def explain(
     from rich.text import Text
 
     from ..catalog.facts import contents
-    from ..studies.explain import explained
     from ..studies.provenance import read_stored
 
     stored = read_stored(Path(result))
     library = call.library()
     entries = stored.contents or contents(library, stored.scenario)
     name = figure.replace("-", "_")
-    term = explained(stored.verb, stored.scenario, entries, name)
+    term = _term(stored, library, entries, name)
     kept = stored.figures().get(name)
     recomputed = term.recomputed()
     document = {
@@ -242,6 +242,19 @@ def explain(
             Text(f"note  the result says {_number(kept)}: `gambrel rerun` names what has changed.", style="yellow")
         )
     emit(call, document, Group(*parts))
+
+
+def _term(stored: Stored, library: Library, entries: dict[str, Any], name: str) -> Term:
+    """The tree of a figure of a stored answer."""
+    from .. import api
+    from ..catalog.recorded import Recorded
+    from ..studies.explain import explained
+    from ..studies.explain_serving import explained_serving
+
+    if stored.verb != "serve":
+        return explained(stored.verb, stored.scenario, entries, name)
+    of = Recorded(entries) if entries else library
+    return explained_serving(of, stored.scenario, api.deployment(stored.scenario, of), name)
 
 
 def _tree(term: Term, depth: int) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import InputError, did_you_mean
 from .command import command
+from .odds import odds_lines
 from .options import scenario_from
 from .output import Call, Progress, emit
 from .runs import Changes, Everything, File, Flags, _path
@@ -65,7 +66,10 @@ def whatif(
     document: dict[str, Any] = {"schema": "gambrel.whatif/1", "figure": name, "baseline": baseline.to_dict()}
     parts: list[Any] = []
     if changes:
-        parts.append(_sides(baseline, evaluate(asks.scenario(changes)), changes, document, everything))
+        other = asks.scenario(changes)
+        changed = evaluate(other)
+        parts.append(_sides(baseline, changed, changes, document, everything))
+        parts += odds_lines(call.library(), (asked, other), (baseline, changed), document)
         parts += _idle(asks, changes, baseline, evaluate, document)
     if tornado:
         with Progress() as progress:

@@ -84,10 +84,11 @@ class Asked(Record):
     """The figure that is asked, and what is claimed of it: about a value, at least, at most, or between both; all with slack."""
 
     figure: Text
-    about: Number | None = None
+    about: Number | None = Field(
+        None, description="a round figure: within a quarter of it counts, of every claim alike"
+    )
     at_least: Number | None = None
     at_most: Number | None = None
-    tolerance: float = Field(0.0, ge=0, lt=1, description="relative slack of every bound")
     under: tuple[Under, ...] = ()
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import InputError, UnknownFigure
+from ..errors import InputError, UnknownFigure, did_you_mean
 from .files import read_text
 from .library import Library, normal
 
@@ -74,6 +74,12 @@ def prices_of(library: Library, chip: str) -> list[Price]:
     return []
 
 
+def _regions(library: Library) -> list[str]:
+    """Every region that a price row of any chip names."""
+    paths = (root / "devices" / "prices.csv" for root, _ in library.roots)
+    return sorted({price.region for path in paths if path.exists() for price in read_prices(path) if price.region})
+
+
 def price_of(library: Library, chip: str, term: str | None = None, region: str | None = None) -> Price:
     """The cheapest offer of a chip under a term; without one on demand, else the first of TERMS that is offered.
 
@@ -83,6 +89,10 @@ def price_of(library: Library, chip: str, term: str | None = None, region: str |
         raise InputError(f"term = {term!r} is not known. Use one of {', '.join(TERMS)}.")
     known = prices_of(library, chip)
     if region is not None and known:
+        everywhere = _regions(library)
+        if normal(region) not in {normal(each) for each in everywhere}:
+            hint = did_you_mean(region, everywhere) or f"Use one of {', '.join(everywhere)}."
+            raise InputError(f"region = {region!r} is in no price row. {hint}")
         regions = sorted({price.region for price in known if price.region})
         known = [price for price in known if normal(price.region) in (normal(region), *ANYWHERE)]
         if not known:

@@ -91,11 +91,15 @@ def rate_per_chip(table: Table, ttft_ms: FloatArray, tpot_ms: FloatArray) -> Flo
     return rate
 
 
-def choices(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Choice]:
-    """Every choice that a table of serving runs holds, by rows that count and are predicted."""
+def choices(
+    table: Table, predictions: Predictions, excluded: Sequence[str], first: tuple[Predictions, int] | None = None
+) -> list[Choice]:
+    """Every choice that a table of serving runs holds, by rows that count and are predicted. first: plainer predictions of the same
+    rows, and how many of the best that they say keep the limit the choice is made among; None: among all."""
+    ahead = None if first is None else (_rates(table, first[0]), first[0].values["tpot_ms"], first[1])
     tpot, guess = table.measured("tpot_ms"), predictions.values["tpot_ms"]
     measured = rate_per_chip(table, table.measured("ttft_ms"), tpot)
-    guessed = rate_per_chip(table, predictions.values["ttft_ms"], guess)
+    guessed = _rates(table, predictions)
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, key in enumerate(zip(*(table.column(name) for name in _SAME), strict=True)):
         if not excluded[index] and measured[index] > 0 and guessed[index] > 0:
@@ -106,13 +110,26 @@ def choices(table: Table, predictions: Predictions, excluded: Sequence[str]) -> 
             met = [i for i in group if tpot[i] <= limit]
             if len(group) < FEWEST or not met:
                 continue
-            kept = [i for i in group if guess[i] <= limit] or [min(group, key=lambda i: guess[i])]
+            among = group if ahead is None else _best(group, limit, ahead)
+            kept = [i for i in among if guess[i] <= limit] or [min(among, key=lambda i: guess[i])]
             chosen = max(kept, key=lambda i: guessed[i])
             best = max(met, key=lambda i: measured[i])
             shares = np.minimum(measured[[chosen, *met]] / measured[best], 1.0)
             holds = bool(tpot[chosen] <= limit * (1.0 + NEAR))
             found.append(Choice(tuple(group), limit, chosen, best, float(shares[0]), float(shares[1:].mean()), holds))
     return found
+
+
+def _rates(table: Table, predictions: Predictions) -> FloatArray:
+    return rate_per_chip(table, predictions.values["ttft_ms"], predictions.values["tpot_ms"])
+
+
+def _best(group: Sequence[int], limit_ms: float, ahead: tuple[FloatArray, FloatArray, int]) -> list[int]:
+    """The rows of the highest rates among those that keep the limit; the fastest where none does. ahead: rates, TPOT, how many."""
+    rate, tpot, most = ahead
+    known = [i for i in group if rate[i] > 0] or list(group)
+    kept = [i for i in known if tpot[i] <= limit_ms] or [min(known, key=lambda i: tpot[i])]
+    return sorted(kept, key=lambda i: -rate[i])[:most]
 
 
 def score(found: Sequence[Choice]) -> Score:

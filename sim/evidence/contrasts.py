@@ -67,7 +67,7 @@ def _layouts(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
 
 def _recomputation(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
     """Pairs of steps that differ in nothing but full or selective recomputation: distance of the ratio of their rates."""
-    measured, guessed = _steps(table, predictions)
+    measured, guessed = steps(table, predictions)
     recompute = table.column("recompute")
     same = ("source", "model", "device", "num_devices", "global_batch", "micro_batch", "TP", "PP", "precision")
     rows = [i for i, rule in enumerate(excluded) if not rule and measured[i] > 0 and guessed[i] > 0]
@@ -83,7 +83,7 @@ def _recomputation(table: Table, predictions: Predictions, excluded: Sequence[st
 
 def _scaling(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Contrast]:
     """One model on few and on at least SCALED times as many devices: error of the ratio of time a token and device."""
-    measured, guessed = _steps(table, predictions)
+    measured, guessed = steps(table, predictions)
     tokens = table.numbers("global_batch") * table.numbers("seq_len") / table.numbers("num_devices")
     devices = table.numbers("num_devices")
     rows = [i for i, rule in enumerate(excluded) if not rule and measured[i] > 0 and guessed[i] > 0]
@@ -96,7 +96,7 @@ def _scaling(table: Table, predictions: Predictions, excluded: Sequence[str]) ->
     return [Contrast("cost of scaling out, off by", _mean(off), len(off))]
 
 
-def _steps(table: Table, predictions: Predictions) -> tuple[FloatArray, FloatArray]:
+def steps(table: Table, predictions: Predictions) -> tuple[FloatArray, FloatArray]:
     """Measured and predicted time of each step, up to a factor of the row: that of its first target [n], [n]."""
     tokens = table.numbers("global_batch") * table.numbers("seq_len") / table.numbers("num_devices")
     measured, guessed = np.full(len(table), math.nan), np.full(len(table), math.nan)

@@ -63,14 +63,29 @@ def half_width(residuals: FloatArray, weights: FloatArray | None = None) -> floa
     return float(np.abs(residuals[order[at]]))
 
 
+def sizes(residual: FloatArray, labels: Sequence[str], count: int) -> FloatArray:
+    """Evenly spaced quantiles of the sizes of residuals, each label weighing the same: what `chance` takes in their place."""
+    weights, known = _weights(residual, labels), np.isfinite(residual)
+    size, weight = np.abs(residual[known]), weights[known]
+    order = np.argsort(size)
+    reached = (np.cumsum(weight[order]) - weight[order] / 2.0) / weight.sum()
+    quantiles: FloatArray = np.interp((np.arange(count) + 0.5) / count, reached, size[order])
+    return quantiles
+
+
+def _weights(residual: FloatArray, labels: Sequence[str]) -> FloatArray:
+    names, known = np.array(labels, dtype=object), np.isfinite(residual)
+    counts = {name: int(np.sum((names == name) & known)) for name in set(labels)}
+    return np.array([1.0 / max(counts[name], 1) for name in labels])
+
+
 def left_out(log_ratio: FloatArray, residual: FloatArray, labels: Sequence[str]) -> tuple[FloatArray, FloatArray]:
     """(chance, half width) of each pair from the residuals of the pairs under other labels, of which each label counts the same:
     what is asked about is a label more. NaN where there are none [n], [n]."""
     names, known = np.array(labels, dtype=object), np.isfinite(residual)
-    counts = {name: int(np.sum((names == name) & known)) for name in set(labels)}
-    weights = np.array([1.0 / max(counts[name], 1) for name in labels])
+    weights = _weights(residual, labels)
     chances, widths = np.full(len(names), math.nan), np.full(len(names), math.nan)
-    for name in counts:
+    for name in sorted(set(labels)):
         own, others = (names == name) & known, (names != name) & known
         if not others.any():
             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .page_ratios import COMPARISONS, comparisons_section
+from .ratios import Ratios
 from .score import Line
 from .validate import Report, TableReport
 from .verdicts import Verdict
@@ -42,11 +44,14 @@ _REFITTED = "Each row is predicted by a refit of the numbers that measured runs 
 
 
 def accuracy_page(
-    reports: Sequence[Report], left_out: Sequence[Report] = (), images: Sequence[tuple[str, str]] = ()
+    reports: Sequence[Report],
+    left_out: Sequence[Report] = (),
+    images: Sequence[tuple[str, str]] = (),
+    ratios: Sequence[Ratios] = (),
 ) -> str:
     """The page as Markdown: one section for each verb, one table for each measured table.
 
-    left_out: reports of `--leave-out`; images: (path, what it shows), in the order of the page.
+    left_out: reports of `--leave-out`; images: (path, what it shows), in the order of the page; ratios: of `validate whatif`.
     """
     parts = [_HEAD]
     parts += [f"\n![{text}]({path})\n" for path, text in images]
@@ -60,6 +65,7 @@ def accuracy_page(
         else:
             parts.append(f"\n## {title}\n\nCalibrations: {report.level}.\n")
         parts += [_table(table, short=report.left_out is not None) for table in report.tables]
+    parts += [COMPARISONS, *(comparisons_section(each) for each in ratios)] if ratios else []
     return "".join(parts)
 
 

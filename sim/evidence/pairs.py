@@ -1,4 +1,4 @@
-"""Pairs of serving runs that are equal in all but the device, or in all but the layout: what a change of either was worth.
+"""Pairs of runs that are equal in all but the device, or in all but the layout: what a change of either was worth.
 
 The ratio of a pair is the second row's figure over the first one's. Times are TTFT and TPOT; a rate is output tokens a second
 and chip. Beside a predicted ratio stand two that need no simulator: no change, and what memory bandwidth alone says.
@@ -16,14 +16,19 @@ import numpy as np
 
 from .choices import chips_of, rate_per_chip
 from .context import Context
+from .rules import TRAINING_TARGETS
 from .tables import FloatArray, Skip, Table
 
-METRICS = ("tpot", "ttft", "tokens per s per chip")
+METRICS = ("tpot", "ttft", "tokens per s per chip")  # of serving
+TRAINED = "device time a token"  # of training
 DEVICE, VERSION, LAYOUT = "device", "device and version of the engine", "layout"
 CONTRASTS = (DEVICE, LAYOUT, VERSION)
 _DEGREES = ("num_workers", "batch_size", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 _LAYOUT = tuple(f"{side}{name}" for side in ("", "prefill_", "decode_") for name in _DEGREES)
 _VARIES = {DEVICE: ("device",), VERSION: ("device", "engine_version"), LAYOUT: _LAYOUT}
+# of training: what both runs of a pair share (sources count and run alike), and what makes a layout
+_SAME_RUN = ("source", "model", "layers", "hidden", "seq_len", "global_batch", "precision", "num_devices")
+TRAINING_LAYOUT = ("TP", "PP", "VPP", "DP", "CP", "EP", "micro_batch", "sharding", "sequence_parallel", "recompute")
 _NOT_COMPARED = ("source", "licence", "notes", "ttft_ms", "tpot_ms")
 
 
@@ -54,6 +59,22 @@ def pairs(table: Table, excluded: Sequence[str]) -> list[Pair]:
                 apart = [column[first] != column[second] for column in differs]
                 if any(apart) if contrast == LAYOUT else all(apart):
                     found.append(Pair(contrast, first, second))
+    return found
+
+
+def training_pairs(table: Table, excluded: Sequence[str]) -> list[Pair]:
+    """Every pair of training runs that count: of equal device and another layout, or of equal layout and another device."""
+    counted = np.any([table.measured(name) > 0 for name in TRAINING_TARGETS], axis=0)
+    rows = [i for i in range(len(table)) if not excluded[i] and counted[i]]
+    device, layout = table.column("device"), list(zip(*map(table.column, TRAINING_LAYOUT), strict=True))
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for index, key in enumerate(zip(*map(table.column, _SAME_RUN), strict=True)):
+        groups[key].append(index)
+    found = []
+    for group in groups.values():
+        for one, other in combinations(sorted(set(group) & set(rows), key=lambda i: (device[i], i)), 2):
+            if (device[one] == device[other]) != (layout[one] == layout[other]):
+                found.append(Pair(LAYOUT if device[one] == device[other] else DEVICE, one, other))
     return found
 
 

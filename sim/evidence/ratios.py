@@ -1,8 +1,4 @@
-"""`validate whatif`: predicted ratios of pairs of serving runs against measured ones, with the new device left out.
-
-Of a pair that differs in the device, the first row is priced as its chip is calibrated and the second by its family's and
-generation's values alone: what one knows of a device that one does not have. Pairs of layouts are priced as calibrated.
-"""
+"""`validate whatif`: predicted ratios of pairs of runs against measured ones, with the new device left out."""
 
 from __future__ import annotations
 
@@ -19,18 +15,21 @@ import numpy as np
 
 from ..catalog.files import write_whole
 from ..errors import InputError
-from . import odds, serving_rows
+from . import odds
+from .compared import Compared, Ratio, gain, of_serving, of_training
 from .context import Context
 from .limits import scored_by
 from .odds import Reliability
-from .pairs import CONTRASTS, LAYOUT, METRICS, Pair, bandwidth_ratios, figures, log_ratios, off, pairs
-from .predictions import Predictions, Progress, silent
-from .score import warming_up
-from .tables import FloatArray, Table, find_tables, known_tables
+from .pairs import CONTRASTS, LAYOUT, TRAINING_LAYOUT, Pair, off
+from .predictions import Progress, silent
+from .tables import FloatArray, Table, known_tables, read_table
 
 BARS = (0.10, 0.25)  # median and 90th percentile that a ratio of TPOT may be off
 SHIPPED = ("workloads", "measured", "pairs")
-_NAMED = ("model", "engine", "engine_version", "precision", "mode", "input_tokens", "output_tokens", "concurrency")
+_RUN = ("source", "model", "engine", "engine_version", "precision", "mode")
+_NAMED = (*_RUN, "input_tokens", "output_tokens", "concurrency", "seq_len", "global_batch", "num_devices")
+_VARY = ("device", "engine_version", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
+_KINDS = {"serving": of_serving, "training": of_training}
 
 
 class Off(NamedTuple):
@@ -54,13 +53,9 @@ class Off(NamedTuple):
         return self.median <= BARS[0] and self.p90 <= BARS[1]
 
 
-class _Metric(NamedTuple):
-    """ln of the ratios of each pair: measured, predicted, by bandwidth; chance that the second row is better, and half the width
-    of the interval on the log."""
+class _Chances(NamedTuple):
+    """Of each pair: chance that the second row is better, and half the width of the interval on the log."""
 
-    measured: FloatArray
-    predicted: FloatArray
-    bandwidth: FloatArray
     chance: FloatArray
     width: FloatArray
 
@@ -105,14 +100,14 @@ def _plain(line: NamedTuple) -> dict[str, Any]:
 def validate_ratios(
     path: Path | None, *, rows: Path | None = None, context: Context | None = None, progress: Progress = silent
 ) -> tuple[Ratios, ...]:
-    """Score the pairs of the tables of serving runs in a file or folder, and write a line for each pair to `rows`.
+    """Score the pairs of the tables of serving and training runs in a file or folder, and write a line for each pair to `rows`.
 
     path None: the pairs that the catalogue ships. Raises InputError where no table has a pair, and for a malformed table.
     """
     context = context or Context()
-    tables = find_tables(path, "serving", context.library) if path is not None else _shipped(context)
+    tables = tables_of_runs(path, context)
     if rows is not None and len(tables) > 1:
-        raise InputError(f"--rows {rows}: {path} holds {len(tables)} tables of serving runs. Give one of them.")
+        raise InputError(f"--rows {rows}: {path} holds {len(tables)} tables of runs. Give one of them.")
     found = []
     for table in tables:
         report, text = _scored(table, context, progress)
@@ -125,115 +120,78 @@ def validate_ratios(
     if not any(sum(each.pairs.values()) for each in found):
         raise InputError(
             f"{path}: no two rows that count are equal in all but the device or the layout. Give runs of the same model, "
-            "engine, formats, lengths and clients."
+            "engine, formats, lengths and clients, or of the same training job."
         )
     return tuple(found)
 
 
-def _shipped(context: Context) -> list[Table]:
-    for root, _ in context.library.roots:
-        tables = [table for table in known_tables(root.joinpath(*SHIPPED)) if table.kind.verb == "serving"]
+def tables_of_runs(path: Path | None, context: Context) -> list[Table]:
+    """Tables of serving and training runs; path None: those of the shipped pairs. Raises InputError if there is none."""
+    if path is not None and not path.is_dir():
+        table = read_table(path, context.library)
+        if table.kind.verb not in _KINDS:
+            raise InputError(f"{path}: this is a table of {table.kind.name}. Give one of serving or training runs.")
+        return [table]
+    folders = [path] if path is not None else [root.joinpath(*SHIPPED) for root, _ in context.library.roots]
+    for folder in folders:
+        tables = [table for table in known_tables(folder) if table.kind.name in _KINDS]
         if tables:
             return tables
-    raise InputError("validate whatif: the catalogue ships no pairs. Give a PATH.")
+    if path is None:
+        raise InputError("validate whatif: the catalogue ships no pairs. Give a PATH.")
+    raise InputError(f"{path}: no CSV file in this folder holds serving or training runs. Give the file itself.")
+
+
+def compared(table: Table, context: Context, progress: Progress = silent) -> Compared:
+    """The pairs of a table of serving or training runs, measured and predicted."""
+    excluded = scored_by(table, context)
+    return _KINDS[table.kind.verb](table, excluded, context, progress)
 
 
 def _scored(table: Table, context: Context, progress: Progress) -> tuple[Ratios, str]:
     """The report of a table, and its pairs as CSV."""
-    excluded = scored_by(table, context)
-    found = pairs(table, excluded)
-    known, unseen = _ends(table, found, context, progress)
-    warm = warming_up(table, np.array([rule == "" for rule in excluded], bool))
-    metrics = _metrics(table, found, (known, unseen), warm, context)
-    groups = _groups(table, found)
+    of = compared(table, context, progress)
+    return ratios_of(table, of), _csv(table, of, _chances(of))
+
+
+def ratios_of(table: Table, of: Compared) -> Ratios:
+    """How far off the ratios of a table's pairs are, and how sure."""
+    chances = _chances(of)
+    groups = _groups(table, of.pairs)
     lines, sure = [], {}
     for contrast in CONTRASTS:
-        of = [i for i, pair in enumerate(found) if pair.contrast == contrast]
-        for name, metric in metrics.items():
-            if not np.isfinite((metric.measured - metric.predicted)[of]).any():
+        at = [i for i, pair in enumerate(of.pairs) if pair.contrast == contrast]
+        for name, ratio in of.ratios.items():
+            residual = (ratio.measured - ratio.predicted)[at]
+            if not np.isfinite(residual).any():
                 continue
-            lines += [_off(contrast, name, key, metric, rows) for key, rows in groups.items() if key[0] == contrast]
-            residual = (metric.measured - metric.predicted)[of]
-            gain = _gain(name, metric.measured[of])
-            sure[contrast, name] = odds.reliability(gain, residual, metric.chance[of], metric.width[of])
-    reasons = [known.reason[row] or unseen.reason[row] for row in sorted({row for pair in found for row in pair[1:]})]
-    report = Ratios(
+            lines += [_off(contrast, name, key, ratio, rows) for key, rows in groups.items() if key[0] == contrast]
+            told = chances[name]
+            sure[contrast, name] = odds.reliability(
+                gain(name, ratio.measured[at]), residual, told.chance[at], told.width[at]
+            )
+    return Ratios(
         Path(table.path).stem,
         len(table),
-        {name: sum(pair.contrast == name for pair in found) for name in CONTRASTS},
-        dict(Counter(reason for reason in reasons if reason).most_common()),
+        {name: sum(pair.contrast == name for pair in of.pairs) for name in CONTRASTS},
+        dict(Counter(of.reasons).most_common()),
         tuple(lines),
         sure,
     )
-    return report, _csv(table, found, metrics)
 
 
-def _ends(table: Table, found: Sequence[Pair], context: Context, progress: Progress) -> tuple[Predictions, Predictions]:
-    """Every row as its chip is calibrated, and as its family alone would have it; rows that no pair needs are skipped."""
-    unseen = Context(context.library, "family" if context.level == "fitted" else context.level, context.given)
-    targets = sorted({pair.second for pair in found if pair.contrast != LAYOUT})
-    others = sorted({pair.first for pair in found} | {pair.second for pair in found if pair.contrast == LAYOUT})
-    count = len(targets) + len(others)
-    return (
-        _some(table, others, context, lambda done, total: progress(done, count)),
-        _some(table, targets, unseen, lambda done, total: progress(len(others) + done, count)),
-    )
-
-
-def _some(table: Table, rows: list[int], context: Context, progress: Progress) -> Predictions:
-    """Predictions of some rows, in their places of the table."""
-    part = serving_rows.predict(table.select(rows).configuration(), context, progress)
-    values = {name: np.full(len(table), math.nan) for name in part.values}
-    reason, basis = [""] * len(table), [""] * len(table)
-    for at, row in enumerate(rows):
-        reason[row], basis[row] = part.reason[at], part.basis[at]
-    for name, column in part.values.items():
-        values[name][rows] = column
-    blank = np.full(len(table), math.nan)
-    return Predictions(values, tuple(reason), blank, blank, tuple(basis))
-
-
-def _metrics(
-    table: Table,
-    found: Sequence[Pair],
-    ends: tuple[Predictions, Predictions],
-    warm: np.ndarray[Any, Any],
-    context: Context,
-) -> dict[str, _Metric]:
-    ttft = np.where(warm, math.nan, table.measured("ttft_ms"))
-    told = figures(table, table.measured("ttft_ms"), table.measured("tpot_ms"))
-    told[METRICS[1]] = ttft
-    known, unseen = (figures(table, end.values["ttft_ms"], end.values["tpot_ms"]) for end in ends)
-    layout = np.array([pair.contrast == LAYOUT for pair in found], bool)
-    contrasts = [pair.contrast for pair in found]
-    labels = _labels(table, found)
+def _chances(of: Compared) -> dict[str, _Chances]:
+    """Of each metric, from the residuals of the pairs of the same contrast under other labels."""
     out = {}
-    for name in METRICS:
-        measured = log_ratios(found, told[name], told[name])
-        predicted = np.where(
-            layout, log_ratios(found, known[name], known[name]), log_ratios(found, known[name], unseen[name])
-        )
-        chances, widths = np.full(len(found), math.nan), np.full(len(found), math.nan)
-        for contrast in set(contrasts):
-            of = [i for i, each in enumerate(contrasts) if each == contrast]
-            told_of = (_gain(name, predicted[of]), (measured - predicted)[of], [labels[i] for i in of])
-            chances[of], widths[of] = odds.left_out(*told_of)
-        out[name] = _Metric(measured, predicted, bandwidth_ratios(table, found, name, context), chances, widths)
+    for name, ratio in of.ratios.items():
+        residual = ratio.measured - ratio.predicted
+        chances, widths = np.full(len(of.pairs), math.nan), np.full(len(of.pairs), math.nan)
+        for contrast in CONTRASTS:
+            at = [i for i, pair in enumerate(of.pairs) if pair.contrast == contrast]
+            told = gain(name, ratio.predicted[at]), residual[at], [of.labels[i] for i in at]
+            chances[at], widths[at] = odds.left_out(*told)
+        out[name] = _Chances(chances, widths)
     return out
-
-
-def _gain(metric: str, log_ratio: FloatArray) -> FloatArray:
-    """ln of how much better the second row is: less time, or a higher rate."""
-    return log_ratio if metric == METRICS[2] else -log_ratio
-
-
-def _labels(table: Table, found: Sequence[Pair]) -> list[str]:
-    """What the chances of a pair must not have seen: its model, or, where there is only one, its lengths and clients."""
-    names: tuple[str, ...] = ("model",)
-    if len({table.column("model")[pair.first] for pair in found}) == 1:
-        names = ("input_tokens", "output_tokens", "concurrency")
-    columns = [table.column(name) for name in names]
-    return ["|".join(column[pair.first] for column in columns) for pair in found]
 
 
 def _groups(table: Table, found: Sequence[Pair]) -> dict[tuple[str, str, str], list[int]]:
@@ -247,7 +205,7 @@ def _groups(table: Table, found: Sequence[Pair]) -> dict[tuple[str, str, str], l
     return dict(sorted(out.items(), key=lambda item: (item[0][1] != "all", item[0])))
 
 
-def _off(contrast: str, name: str, key: tuple[str, str, str], metric: _Metric, rows: list[int]) -> Off:
+def _off(contrast: str, name: str, key: tuple[str, str, str], metric: Ratio, rows: list[int]) -> Off:
     errors = [
         off((metric.measured - other)[rows])
         for other in (metric.predicted, np.zeros(len(metric.measured)), metric.bandwidth)
@@ -262,25 +220,25 @@ def _middle_and_tail(errors: FloatArray) -> tuple[float, float]:
     return (float(np.median(known)), float(np.quantile(known, 0.9))) if known.size else (math.nan, math.nan)
 
 
-def _csv(table: Table, found: Sequence[Pair], metrics: dict[str, _Metric]) -> str:
+def _csv(table: Table, of: Compared, chances: dict[str, _Chances]) -> str:
     """A line for each pair: what is equal, what differs, and of each metric the ratios, the interval and the chance."""
-    varies = ("device", "engine_version", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
-    names = [name.replace(" ", "_") for name in METRICS]
+    varies = [name for name in (*_VARY, *TRAINING_LAYOUT) if name in table.header]
+    named = [name for name in _NAMED if name in table.header]
     parts = ("measured", "predicted", "low", "high", "bandwidth", "chance_second_is_better")
-    header = ["contrast", "first_line", "second_line", *_NAMED]
+    header = ["contrast", "first_line", "second_line", *named]
     header += [f"{end}_{name}" for name in varies for end in ("first", "second")]
-    header += [f"{part}_{name}" for name in names for part in parts]
-    columns = {name: table.column(name) for name in {*_NAMED, *varies}}
+    header += [f"{part}_{name.replace(' ', '_')}" for name in of.ratios for part in parts]
+    columns = {name: table.column(name) for name in {*named, *varies}}
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
-    for index, (contrast, *ends) in enumerate(found):
-        cells = [contrast, *(str(table.lines[row]) for row in ends), *(columns[name][ends[0]] for name in _NAMED)]
+    for index, (contrast, *ends) in enumerate(of.pairs):
+        cells = [contrast, *(str(table.lines[row]) for row in ends), *(columns[name][ends[0]] for name in named)]
         cells += [columns[name][row] for name in varies for row in ends]
-        for metric in metrics.values():
-            ratios = (0.0, -metric.width[index], metric.width[index])
-            logs = [metric.measured[index], *(metric.predicted[index] + width for width in ratios)]
-            values = [*(math.exp(log) for log in (*logs, metric.bandwidth[index])), metric.chance[index]]
+        for name, ratio in of.ratios.items():
+            chance, width = (column[index] for column in chances[name])
+            logs = [ratio.measured[index], *(ratio.predicted[index] + w for w in (0.0, -width, width))]
+            values = [*(math.exp(log) for log in (*logs, ratio.bandwidth[index])), chance]
             cells += ["" if math.isnan(value) else f"{value:.6g}" for value in values]
         writer.writerow(cells)
     return out.getvalue()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from ..catalog.plans import Plan
 from ..catalog.records import Record
 from ..catalog.scenarios import Scenario
 from ..units import split_unit
 
+MOST_CHUNKS = 8  # of a pipeline rank, in the plan that is suggested next
 _ELSEWHERE = {"plan", "engine", "role", "dtypes", "kind", "campaign"}
 
 
@@ -46,3 +48,34 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, tuple):
         return [f"--{flag}", ",".join(map(str, value))]
     return [f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value)]
+
+
+def next_fit(verb: str, asked: Scenario, plan: Plan, fits: bool) -> tuple[str, ...]:
+    """What to type after `fit`."""
+    return (command(verb, asked),) if fits else (command("fit", asked, tp=plan.tp * 2),)
+
+
+def next_train(asked: Scenario, plan: Plan, layers: int, fits: bool) -> tuple[str, ...]:
+    """What to type after `train`: the timeline, and a plan that may be faster. layers: of the model."""
+    if not fits:
+        return (command("fit", asked, recompute="full", tokens=None), command("train", asked, sharding="zero3"))
+    passes = (plan.global_batch or 1) // (plan.micro_batch * (plan.dp or 1))
+    chunks = min(layers // plan.pp, MOST_CHUNKS)
+    interleaves = plan.pp > 1 and plan.virtual_stages == 1 and passes % plan.pp == 0 and chunks > 1
+    other = {"virtual_stages": chunks} if interleaves else {"recompute": "full" if plan.recompute == "none" else "none"}
+    return (
+        command("trace", asked, tokens=None) + " -o trace.pftrace",
+        command("train", asked, **other),
+        "gambrel validate training",
+    )
+
+
+def next_serve(asked: Scenario, replicas: int) -> tuple[str, ...]:
+    """What to type after `serve`: twice as many replicas, and the timeline."""
+    if asked.operations.autoscale != "off":
+        return ("gambrel validate serving",)
+    return (
+        command("serve", asked, replicas=replicas * 2, devices=None),
+        command("trace", asked, role="serve") + " -o serve.pftrace",
+        "gambrel validate serving",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from .deploy import packed, pools
 from .metrics import Metrics, metrics
 from .passes import MeanPass, mean_passes
 from .pools import Fleet
-from .run import Served, simulate_pools
+from .run import Busy, Served, simulate_pools
 from .setup import Deployment, Setup
 from .watchers import Counter, Recorder
 
@@ -58,10 +58,9 @@ def answer(
     deployment: Deployment, traffic: Traffic, slo: Slo, seed: int, progress: Callable[[float, str], None] | None = None
 ) -> Answer:
     """Serve the traffic and sum it up. Raises Infeasible if no replica has room for a KV cache."""
-    asked = requests(traffic, seed, [package_root() / "workloads" / "traffic"])
-    made, machines = pools(deployment, asked, list(traffic.shares()))
+    asked = drawn(traffic, seed)
     watch = [Counter(len(asked), progress)] if progress is not None and len(asked) else []
-    served = simulate_pools(made, asked, _rules(deployment), seed=seed, watch=watch)
+    served, machines = simulated(deployment, traffic, asked, seed, watch)
     summed = metrics(served, slo)
     passes = [
         mean_passes(setup, served, number, machine)
@@ -70,7 +69,7 @@ def answer(
     limits = [limit for limit in (slo.ttft_s, slo.tpot_s, slo.latency_s) if limit is not None]
     meets = not limits or bool(summed["slo_met"])
     uses = [
-        _use(number, setup, served, (passes[number], machines[number]))
+        use_of(number, setup, served, (passes[number], machines[number]))
         for number, setup in enumerate(deployment.setups)
     ]
     return Answer(
@@ -86,6 +85,19 @@ def answer(
         seconds=served.duration_s,
         output_tokens=summed.figures.get("output_tokens", 0.0),
     )
+
+
+def drawn(traffic: Traffic, seed: int) -> Requests:
+    """The requests of a demand."""
+    return requests(traffic, seed, [package_root() / "workloads" / "traffic"])
+
+
+def simulated(
+    deployment: Deployment, traffic: Traffic, asked: Requests, seed: int, watch: Sequence[object] = ()
+) -> tuple[Served, list[cost.Machine]]:
+    """What happens to the requests, and the machine of each setup."""
+    made, machines = pools(deployment, asked, list(traffic.shares()))
+    return simulate_pools(made, asked, _rules(deployment), seed=seed, watch=watch), machines
 
 
 def _rules(deployment: Deployment) -> Fleet:
@@ -226,20 +238,24 @@ def _columns(served: Served) -> dict[str, np.ndarray[Any, Any]]:
     return {name: getattr(served, name) for name in names}
 
 
-def _use(number: int, setup: Setup, served: Served, priced: tuple[dict[str, MeanPass], cost.Machine]) -> Use:
-    """Seconds paid a replica, and the mean draw of a chip then [W]: each phase at the draw of its mean pass, idle between; NaN
-    if unknown."""
+def use_of(number: int, setup: Setup, served: Served, priced: tuple[dict[str, MeanPass], cost.Machine]) -> Use:
+    """What one setup of a run is billed for. priced: its mean passes and machine."""
+    return billed(setup, float(served.paid_s[served.pool == number].sum()), served.busy_by_pool[number], priced)
+
+
+def billed(setup: Setup, paid_s: float, busy_s: Busy, priced: tuple[dict[str, MeanPass], cost.Machine]) -> Use:
+    """Seconds paid a replica of paid_s in all, and the mean draw of a chip then [W]: each phase at the draw of its mean pass, idle
+    between; NaN if unknown."""
     from ..cost.machine import IDLE_W
 
     passes, machine = priced
     idle_w, ranks = float(machine.chip_values[IDLE_W]), setup.target.chip.ranks
-    paid_s = float(served.paid_s[served.pool == number].sum())
     basis = max((p.basis for p in passes.values()), key=_weakness, default="datasheet-only")
     if paid_s <= 0.0:
         return Use(0.0, idle_w * ranks, basis)
     energy, busy = 0.0, 0.0
     for phase, mean in passes.items():
-        seconds = sum(s for (_, of), s in served.busy_by_pool[number].items() if of == phase)
+        seconds = sum(s for (_, of), s in busy_s.items() if of == phase)
         energy += seconds * mean.rank_w if seconds else 0.0
         busy += seconds
     energy += max(paid_s - busy, 0.0) * idle_w
@@ -248,9 +264,7 @@ def _use(number: int, setup: Setup, served: Served, priced: tuple[dict[str, Mean
 
 def timeline(deployment: Deployment, traffic: Traffic, seed: int) -> Timeline:
     """The iterations in which the first requests are served, one queue a replica."""
-    asked = requests(traffic.with_(requests=min(traffic.requests or TRACED_REQUESTS, TRACED_REQUESTS)), seed,
-                     [package_root() / "workloads" / "traffic"])  # fmt: skip
-    made, _ = pools(deployment, asked, list(traffic.shares()))
+    asked = drawn(traffic.with_(requests=min(traffic.requests or TRACED_REQUESTS, TRACED_REQUESTS)), seed)
     recorder = Recorder()
-    simulate_pools(made, asked, _rules(deployment), seed=seed, watch=[recorder])
+    simulated(deployment, traffic, asked, seed, [recorder])
     return recorder.timeline()

@@ -42,28 +42,29 @@ def metrics(served: Served, slo: Slo = Slo()) -> Metrics:  # noqa: B008 (frozen)
     several = made > 1
     tpot_s = np.full(len(made), np.nan)
     tpot_s[several] = (finish_s - first_s)[several] / (made[several] - 1)
-    good = _good(slo, ttft_s, tpot_s, latency_s)
+    kept = good(slo, ttft_s, tpot_s, latency_s)
     figures: dict[str, float] = {}
     for name, values in (("ttft_s", ttft_s), ("tpot_s", tpot_s[several]), ("latency_s", latency_s)):
         figures |= _spread(name, values)
     figures |= _gaps(served.gaps, float((finish_s - first_s).sum()))
-    figures |= _rates(served, float(good.sum()))
+    figures |= _rates(served, float(kept.sum()))
     figures |= _occupancy(served, float(latency_s.sum()))
     figures |= _operations(served)
     figures["prefix_hit_share"] = float(served.cached_tokens[done].sum()) / max(
         1.0, float(served.input_tokens[done].sum())
     )
-    figures["slo_attainment"] = float(good.sum()) / max(1, len(done))
+    figures["slo_attainment"] = float(kept.sum()) / max(1, len(done))
     figures["slo_met"] = float(100.0 * figures["slo_attainment"] >= slo.percentile)
-    return Metrics(figures, ttft_s, tpot_s, latency_s, good)
+    return Metrics(figures, ttft_s, tpot_s, latency_s, kept)
 
 
-def _good(slo: Slo, ttft_s: FloatArray, tpot_s: FloatArray, latency_s: FloatArray) -> NDArray[np.bool_]:
-    good = np.ones(len(ttft_s), dtype=np.bool_)
+def good(slo: Slo, ttft_s: FloatArray, tpot_s: FloatArray, latency_s: FloatArray) -> NDArray[np.bool_]:
+    """Which requests [n] keep every limit; a request of one token has no TPOT to miss one by."""
+    kept = np.ones(len(ttft_s), dtype=np.bool_)
     for limit, values in ((slo.ttft_s, ttft_s), (slo.tpot_s, tpot_s), (slo.latency_s, latency_s)):
         if limit is not None:
-            good &= np.isnan(values) | (values <= limit)
-    return good
+            kept &= np.isnan(values) | (values <= limit)
+    return kept
 
 
 def _spread(name: str, values: FloatArray) -> dict[str, float]:

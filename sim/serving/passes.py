@@ -26,20 +26,31 @@ class MeanPass(NamedTuple):
 
 
 def mean_passes(setup: Setup, served: Served, pool: int, machine: cost.Machine) -> dict[str, MeanPass]:
+    """Of one pool, by phase: its interval, basis and draw."""
+    return {phase: mean_pass(setup, step, machine) for phase, step in mean_steps(setup, served, pool).items()}
+
+
+def mean_steps(setup: Setup, served: Served, pool: int) -> dict[str, Step]:
     """Of one pool, by phase: a pass of the mean prompt, and of the mean decode batch over the mean context."""
     done = served.finished
     prompt = float(served.input_tokens[done].mean()) if done.any() else 1.0
     made = float(served.output_tokens[done].mean()) if done.any() else 1.0
     decoded, steps = served.counters[served.pool == pool][:, [at.DECODED, at.DECODE_STEPS]].sum(axis=0).tolist()
+    return steps_of(setup, (prompt, made), (decoded, steps))
+
+
+def steps_of(setup: Setup, tokens: tuple[float, float], decodes: tuple[float, float]) -> dict[str, Step]:
+    """Mean passes by phase. tokens: mean in and out of a request; decodes: tokens decoded, in so many steps."""
+    (prompt, made), (decoded, steps) = tokens, decodes
     passes = {"prefill": Step("prefill", 1.0, prompt, prompt)}
     if decoded:
         asked = setup.engine.speculative
         query = 1.0 + (asked.tokens if asked else 0)
         passes["decode"] = Step("decode", max(1.0, decoded / steps), query, prompt + made / 2.0)
-    return {phase: _mean_pass(setup, step, machine) for phase, step in passes.items()}
+    return passes
 
 
-def _mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:
+def mean_pass(setup: Setup, step: Step, machine: cost.Machine) -> MeanPass:
     model = setup.model
     rows = units(model, [as_served(setup.plan, model, setup.target.chip)], step)
     layers = np.array([float(block.layers) for block in model.blocks])

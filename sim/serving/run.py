@@ -117,7 +117,7 @@ def _served(run: Run) -> Served:
     arrival_s, first_s, finish_s, host_s = _times_s(run, places)
     span_s = (float(arrival_s.min(initial=np.inf)), float(np.nanmax(finish_s, initial=0.0)))
     pools = [np.flatnonzero(places == number) for number in range(len(run.pools))]
-    busy = tuple(_busy_s(pool.pack, [cores[i] for i in rows]) for pool, rows in zip(run.pools, pools, strict=True))
+    busy = tuple(busy_s(pool.pack, [cores[i] for i in rows]) for pool, rows in zip(run.pools, pools, strict=True))
     return Served(
         arrival_s=arrival_s,
         admitted_s=run.columns.times_s[:, at.ADMITTED].copy(),
@@ -176,7 +176,7 @@ def _within(turns: list[float], from_s: float, to_s: float) -> float:
     return sum(max(0.0, min(off, to_s) - max(on, from_s)) for on, off in zip(ends[::2], ends[1::2], strict=True))
 
 
-def _busy_s(pack: Pack, cores: Sequence[at.Core]) -> Busy:
+def busy_s(pack: Pack, cores: Sequence[at.Core]) -> Busy:
     """Seconds by (part, phase): how often each trunk price was used times its parts, and the sums of the rest."""
     uses = np.sum([core.uses for core in cores], axis=0)
     clocks = np.sum([core.clock for core in cores], axis=0)

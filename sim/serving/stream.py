@@ -12,16 +12,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import simpy
 
+from ..catalog.scenarios import Slo
 from ..catalog.traffic import Requests
 from ..errors import InputError
 from ..seeds import generator
 from . import state as at
+from .metrics import good
 from .pack import Pack
 from .replica import ARRIVALS, Compiled, Moment, Process, Replica
 from .routers import ROUTERS, Request
+from .run import Busy, busy_s
 from .schedulers import SCHEDULERS, load, make
 from .state import Columns, FloatArray, IntArray, columns_of
 
+Write = Callable[[dict[str, FloatArray | IntArray]], None]
 EXACT = 10**6  # values that percentiles are exact for
 BIN = 0.005  # of the logarithm of a value: the middle of a bin is at most 0.25% off
 COLUMNS = ("request", "arrival_s", "first_token_s", "finish_s", "input_tokens", "output_tokens", "replica", "status")
@@ -52,6 +56,11 @@ class Spread:
             self._bins[int(place)] = self._bins.get(int(place), 0) + int(count)
 
     @property
+    def binned(self) -> bool:
+        """Whether percentiles come from bins."""
+        return bool(self._bins)
+
+    @property
     def mean(self) -> float:
         """NaN without values."""
         return self.total / self.count if self.count else math.nan
@@ -74,14 +83,21 @@ class Spread:
 
 @dataclass
 class Streamed:
-    """What a long run comes to. rows: most rows that were held at once."""
+    """What a long run comes to. good: requests that keep every limit; dropped: rows of a trace without a token; rows: most that
+    were held at once; busy_s: seconds of all replicas by (part, phase); decoded, decode_steps: of all replicas."""
 
     requests: int = 0
     finished: int = 0
+    good: int = 0
+    dropped: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     rows: int = 0
+    start_s: float = 0.0
     end_s: float = 0.0
+    busy_s: Busy = field(default_factory=dict)
+    decoded: int = 0
+    decode_steps: int = 0
     ttft_s: Spread = field(default_factory=Spread)
     tpot_s: Spread = field(default_factory=Spread)
     latency_s: Spread = field(default_factory=Spread)
@@ -93,22 +109,26 @@ def stream(
     replicas: int = 1,
     *,
     router: str = "round_robin",
-    seed: int = 0,
-    write: Callable[[dict[str, FloatArray | IntArray]], None] | None = None,
+    rules: tuple[int, Slo] = (0, Slo()),
+    write: Write | None = None,
 ) -> Streamed:
-    """Serve pieces of an open loop, one after another. write: takes the COLUMNS of requests that are done, in no order, as they
+    """Serve pieces of an open loop, one after another. rules: (seed, limits that are counted).
+
+    write: takes the COLUMNS of requests that are done, in no order, as they
     are let go. Raises InputError for arrivals out of order, and for a scheduler that is not compiled."""
     if getattr(load(pack.limits.scheduler, SCHEDULERS, "scheduler", "decide"), "mode", -1) < 0:
         raise InputError(
             f"scheduler = {pack.limits.scheduler} is not compiled. Use continuous, prefill_first or static."
         )
-    return _Stream(pack, replicas, router, seed, write).go(pieces)
+    return _Stream(pack, replicas, router, rules, write).go(pieces)
 
 
 class _Stream:
     """One run. number: of the request in each row; free: rows that hold none."""
 
-    def __init__(self, pack: Pack, replicas: int, router: str, seed: int, write: Callable[..., None] | None) -> None:
+    def __init__(
+        self, pack: Pack, replicas: int, router: str, rules: tuple[int, Slo], write: Callable[..., None] | None
+    ) -> None:
         self.env = simpy.Environment(0.0)
         self.pack, self.write = pack, write
         self.columns = _rows(_LEAST_ROWS)
@@ -116,7 +136,8 @@ class _Stream:
         self.free = list(range(_LEAST_ROWS - 1, -1, -1))
         self.executors = [Compiled(pack, self.columns) for _ in range(replicas)]
         self.replicas = [Replica(self.env, i, each, pool=0, leap=True) for i, each in enumerate(self.executors)]
-        self.router = make(load(router, ROUTERS, "router", "choose"), generator(seed, "router"))
+        self.router = make(load(router, ROUTERS, "router", "choose"), generator(rules[0], "router"))
+        self.slo = rules[1]
         self.out = Streamed(rows=_LEAST_ROWS)
 
     def go(self, pieces: Iterable[Requests]) -> Streamed:
@@ -126,10 +147,18 @@ class _Stream:
         for replica in self.replicas:
             replica.drain()
         self._let_go()
+        cores = [executor.core for executor in self.executors]
+        self.out.busy_s = busy_s(self.pack, cores)
+        self.out.decoded, self.out.decode_steps = (
+            sum(int(core.counts[column]) for core in cores) for column in (at.DECODED, at.DECODE_STEPS)
+        )
         return self.out
 
     def _live(self, pieces: Iterator[Requests]) -> Process:
         for piece in pieces:
+            self.out.dropped += piece.dropped
+            if not self.out.requests and len(piece):
+                self.out.start_s = float(piece.arrival_s[0])
             sessions = piece.sessions.tolist() if piece.sessions is not None else [-1] * len(piece)
             rows = zip(
                 piece.arrival_s.tolist(), piece.input_tokens.tolist(), piece.output_tokens.tolist(), sessions,
@@ -208,8 +237,11 @@ class _Stream:
         out.input_tokens += int(tokens[:, at.INPUT].sum())
         out.output_tokens += int(made.sum())
         out.end_s = max(out.end_s, float(finish_s.max(initial=0.0)))
+        tpot_s = np.full(len(made), np.nan)
+        tpot_s[several] = (finish_s - first_s)[several] / (made[several] - 1)
+        out.good += int(good(self.slo, first_s - arrival_s, tpot_s, finish_s - arrival_s).sum())
         out.ttft_s.add(first_s - arrival_s)
-        out.tpot_s.add((finish_s - first_s)[several] / (made[several] - 1))
+        out.tpot_s.add(tpot_s[several])
         out.latency_s.add(finish_s - arrival_s)
 
 

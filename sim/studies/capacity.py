@@ -15,7 +15,7 @@ from ..economics.bill import host_share_w
 from ..errors import Infeasible, InputError, UnknownFigure
 from ..result import Result
 from ..units import text
-from .fleet_plan import Planned
+from .fleet_plan import Planned, plan_fleet
 from .fleet_program import rate_of, reachable
 from .search_serve import full_hour
 
@@ -296,6 +296,9 @@ def sized(plan: FleetPlan, evaluate: Evaluate) -> FleetPlan:
     return plan.with_(offers=tuple(offers))
 
 
+ROUNDS, LESS = 4, 0.9  # plans that are tried anew, and what a replica that misses is planned to serve then
+
+
 class Verified(NamedTuple):
     """The busiest holding of an offer, simulated: replicas without spares, requests a second, whether the limits are kept."""
 
@@ -323,3 +326,30 @@ def verified(planned: Planned, evaluate: Evaluate) -> tuple[Verified, ...]:
             Verified(offer.id, busiest.region, busiest.quarter, max(1, needed), busiest.peak_requests_per_s, bool(result.fits), result)
         )  # fmt: skip
     return tuple(out)
+
+
+def proven(plan: FleetPlan, evaluate: Evaluate) -> tuple[Planned, tuple[Verified, ...]]:
+    """The cheapest fleet that keeps the limits in simulation: where an offer misses them, its replicas are planned to serve less.
+
+    After ROUNDS, or where no fleet is left, the last plan stands as it is, with what it misses."""
+    planned, checks = _tried(plan, evaluate)
+    for _ in range(ROUNDS):
+        late = {each.offer for each in checks if not each.meets}
+        if not late:
+            break
+        plan = plan.with_(
+            offers=tuple(
+                offer.with_(requests_per_s=rate_of(offer) * LESS) if offer.id in late else offer
+                for offer in plan.offers
+            )
+        )
+        try:
+            planned, checks = _tried(plan, evaluate)
+        except Infeasible:
+            break
+    return planned, checks
+
+
+def _tried(plan: FleetPlan, evaluate: Evaluate) -> tuple[Planned, tuple[Verified, ...]]:
+    planned = plan_fleet(plan)
+    return planned, verified(planned, evaluate)

@@ -20,6 +20,7 @@ from .scaling import loss, optimal_parameters, optimal_tokens
 Evaluate = Callable[[Scenario], Result]
 Progress = Callable[[float, str], None]
 
+ABOUT = 0.25  # relative: what a claim that is a round figure is taken to mean
 HOLDS, HOLDS_UNDER, FAILS, OUTSIDE = "holds", "holds under", "does not hold", "outside the model"
 LAW = "chinchilla"
 
@@ -244,14 +245,12 @@ def _how(term: Term) -> str:
 
 
 def bounds(asked: Asked) -> tuple[float, float]:
-    """The range that a claim allows its figure, slack included."""
-    slack = asked.tolerance
-    low = asked.at_least if asked.about is None else asked.about
-    high = asked.at_most if asked.about is None else asked.about
-    return (
-        -float("inf") if low is None else low - abs(low) * slack,
-        float("inf") if high is None else high + abs(high) * slack,
-    )
+    """The range that a claim allows its figure: of a round figure a quarter either way, of a bound what it says."""
+    if asked.about is not None:
+        slack = abs(asked.about) * ABOUT
+        return asked.about - slack, asked.about + slack
+    low, high = asked.at_least, asked.at_most
+    return (-float("inf") if low is None else low, float("inf") if high is None else high)
 
 
 def _verdict(asked: Asked, work: _Work) -> tuple[str, bool, str]:

@@ -61,7 +61,7 @@ class _Asked(NamedTuple):
 def explained(verb: str, scenario: Scenario, contents: dict[str, Any], figure: str) -> Term:
     """The tree of a figure. contents: the catalogue's entries as recorded. Raises InputError for a figure without one."""
     if verb != "train":
-        raise InputError(f"explain: a result of {verb} is given; this release takes apart those of train. Give one.")
+        raise InputError(f"explain: a result of {verb} is given; those of train and serve are taken apart. Give one.")
     if figure not in FIGURES:
         raise InputError(
             f"explain: {figure!r} is not taken apart. {did_you_mean(figure, FIGURES) or 'Use ' + ', '.join(FIGURES) + '.'}"

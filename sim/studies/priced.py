@@ -15,14 +15,14 @@ from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.scenarios import Economy, Scenario, TokenBudget
 from ..catalog.targets import Target, adjusted, check_size, modified, target
-from ..economics import Usage, bill, device_hour
+from ..economics import Usage, bill_figures, device_hour
 from ..errors import InputError
 from ..lowering import PARTS, columns, model_flops
 from ..lowering.check import check, resolved
 from ..lowering.kernels import DTYPE_NAMES
 from ..lowering.sharding import RECOMPUTE, Columns
 from ..result import BASES
-from ..training.figures import PARTS_OF_TRAFFIC
+from ..training.figures import PARTS_OF_TRAFFIC, executed_flops
 from ..training.memory import footprint, held_bytes, usable_bytes
 from ..training.pricing import Priced, price
 from ..units import text
@@ -151,7 +151,7 @@ def settled_all(model: Model, plans: Sequence[Plan], target: Target, seq_len: fl
 
 
 def _step_figures(q: Question, c: Columns, priced: Priced) -> dict[str, FloatArray | float]:
-    """Columns of one step, as `training.figures.step_figures` has them; FLOPs executed are left out."""
+    """Columns of one step, as `training.figures.step_figures` has them."""
     tokens = c.global_batch * q.demand.seq_len
     peaks = {i: q.target.chip.matmul_flops_per_s(DTYPE_NAMES[i]) for i in set(c.linear_in.tolist())}
     peak = np.array([peaks[i] for i in c.linear_in.tolist()])
@@ -163,6 +163,7 @@ def _step_figures(q: Question, c: Columns, priced: Priced) -> dict[str, FloatArr
         "model_flops_per_s_per_device": flops,
         "mfu": flops / peak,
         "mfu_causal": causal / peak,
+        "hfu": executed_flops(q.model, c, q.demand.seq_len) * q.target.chip.ranks / peak,
     }
     step, low, high = priced.step_s, priced.low_s, priced.high_s
     out: dict[str, FloatArray | float] = {"step_time_s": step, "step_time_s_low": low, "step_time_s_high": high}
@@ -186,26 +187,29 @@ def _run_figures(q: Question, c: Columns, priced: Priced) -> dict[str, FloatArra
     out["memory_per_device_bytes"] = priced.memory_bytes
     out["memory_capacity_bytes"] = q.target.chip.memory.capacity_bytes
     out["devices"], out["devices_paid"], out["slices"] = float(q.devices), float(q.paid), float(q.slices)
-    out["device_hours_h"] = q.devices * seconds / 3600.0
-    return {**out, **_bill(q, seconds, priced.joules / priced.step_s)}
+    return {**out, **_bill(q, seconds, priced)}
 
 
-def _bill(q: Question, seconds: FloatArray, chip_w: FloatArray) -> dict[str, FloatArray | float]:
+def _bill(q: Question, seconds: FloatArray, priced: Priced) -> dict[str, FloatArray | float]:
     """The bill of each plan; the price of an hour is looked up once, unless it is the owner's, which holds the job's electricity."""
+    chip_w, spreads = priced.joules / priced.step_s, (priced.low_s / priced.step_s, priced.high_s / priced.step_s)
     usages = [
-        Usage(q.devices, q.paid, each_s, each_w, "extrapolated")
-        for each_s, each_w in zip(seconds.tolist(), chip_w.tolist(), strict=True)
+        Usage(q.devices, q.paid, each_s, each_w, "extrapolated", (low, high))
+        for each_s, each_w, low, high in zip(*(each.tolist() for each in (seconds, chip_w, *spreads)), strict=True)
     ]
     rate = device_hour(q.library, q.target, q.economy, usages[0]).value
     owned = q.economy.owned is not None and q.economy.term in (None, "owned")
     economy = q.economy if owned else q.economy.with_(usd_per_device_hour=1.0 if rate is None else rate)
-    names = ("cost_usd", "usd_per_device_hour", "energy_kwh", "carbon_kg", "power_w", "electricity_cost_usd")
-    table = np.full((len(seconds), len(names)), math.nan)
-    for i, usage in enumerate(usages):
-        b = bill(q.library, q.target, usage, economy)
-        figures = (b.usd, b.usd_per_device_hour, b.kwh, b.kg_co2, b.power_w, b.usd_electricity)
-        table[i] = [math.nan if f is None or f.value is None else f.value for f in figures]
-    if rate is None:
-        table[:, :2] = math.nan
-    kept = names if q.economy.usd_per_kwh is not None else names[:-1]
-    return {name: table[:, i] for i, name in enumerate(kept)}
+    rows = [bill_figures(q.library, q.target, usage, economy) for usage in usages]
+    out: dict[str, FloatArray | float] = {}
+    for name, first in rows[0].items():
+        figures = [row[name] for row in rows]
+        priceless = rate is None and name in ("cost", "usd_per_device_hour")
+        for end, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
+            values = [getattr(figure, attribute) for figure in figures]
+            if (priceless and end) or (end and values[0] is None):
+                continue
+            out[column_name(name, first.unit) + end] = np.array(
+                [math.nan if value is None or priceless else value for value in values], dtype=np.float64
+            )
+    return out

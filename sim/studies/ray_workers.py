@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from socket import create_connection
+from threading import Thread
 from typing import Any
 
 from ..errors import InputError
 from .evaluate import Evaluator, Job
 from .workers import AHEAD, Answers, Chunk
+
+LISTEN_S, JOIN_S = 10.0, 60.0  # that a port and a cluster have to answer
+SAID = 120  # characters of Ray's own words
+
+
+def _listens(address: str) -> None:
+    """Raises InputError if nothing listens at host:port (`ray://` may stand before); other forms are Ray's to resolve."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        create_connection((host.strip("[]"), int(port)), LISTEN_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--ray {address}: nothing answers there within {LISTEN_S:g} s ({error}). Check the address, or use --ray local."
+        ) from None
 
 
 class RayWorkers:
@@ -24,15 +42,37 @@ class RayWorkers:
     def answers(self, job: Job, chunks: Iterable[Chunk]) -> Iterator[Answers]:
         """The rows of each chunk, as they come."""
         ray = self.ray
-        where = {} if self.address == "local" else {"address": self.address}
-        try:
-            ray.init(**where, log_to_driver=False, logging_level="ERROR", include_dashboard=None if where else False)
-        except ConnectionError as error:
-            raise InputError(f"--ray {self.address}: no cluster answers ({error}). Check the address.") from None
+        self._join()
         try:
             yield from self._answers(ray.put(job), chunks)
         finally:
             ray.shutdown()
+
+    def _join(self) -> None:
+        """Start or join the cluster. Ray waits long for one that is gone: its port is asked first, and joining has an end.
+
+        Raises InputError if none answers in time."""
+        where = {} if self.address == "local" else {"address": self.address}
+        if where:
+            _listens(self.address)
+        failed: list[Exception] = []
+
+        def join() -> None:
+            try:
+                self.ray.init(
+                    **where, log_to_driver=False, logging_level="ERROR", include_dashboard=None if where else False
+                )
+            except (OSError, RuntimeError, ValueError) as error:  # ConnectionError is an OSError
+                failed.append(error)
+
+        joining = Thread(target=join, daemon=True)
+        joining.start()
+        joining.join(JOIN_S)
+        if joining.is_alive():
+            raise InputError(f"--ray {self.address}: no cluster answers within {JOIN_S:g} s. Check the address.")
+        if failed:
+            said = " ".join(str(failed[0]).split())[:SAID]
+            raise InputError(f"--ray {self.address}: no cluster answers ({said}). Check the address.")
 
     def _answers(self, job: Any, chunks: Iterable[Chunk]) -> Iterator[Answers]:
         ray = self.ray

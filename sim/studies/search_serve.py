@@ -27,6 +27,7 @@ from .serve_space import LAYOUT, Load, Point, Setting, budgets, layouts, points
 Evaluate = Callable[[Scenario], Result]
 Progress = Callable[[float, str], None]
 LEAST_CHIPS, MOST_CHIPS = 8, 256  # of one replica: looked at first, and at most where nothing smaller fits
+REFINE = 12  # candidates that are simulated
 TRIES = 6  # simulations of one candidate at most
 LIMITS = ("ttft_s", "tpot_s", "latency_s")
 PERCENTILES = (50, 90, 95, 99)
@@ -118,7 +119,7 @@ def load_of(scenario: Scenario) -> Load:
 
 
 def search(
-    question: Question, library: Library, evaluate: Evaluate, refine: int = 12, progress: Progress | None = None
+    question: Question, library: Library, evaluate: Evaluate, refine: int = REFINE, progress: Progress | None = None
 ) -> Found:
     """Rank ways to serve. Raises Infeasible if none fits or none keeps the limits, saying by how much the nearest misses."""
     load, slo = load_of(question.scenario), question.scenario.slo

@@ -17,7 +17,7 @@ from ..errors import GambrelError
 from ..lowering.check import check
 from ..lowering.footprint import serving_footprint
 from ..serving.queueing import closed_network
-from ..serving.steady import Batch, Replica
+from ..serving.steady import Replica
 
 FloatArray = NDArray[np.float64]
 LAYOUT = ("tp", "pp", "ep", "attention_dp")
@@ -142,9 +142,8 @@ def _counts(most: int) -> FloatArray:
 
 def _together(replica: Replica, setting: Setting, load: Load, counts: FloatArray) -> list[Point]:
     """Each iteration carries a token of each sequence and its share of prompts."""
-    batch = Batch(1, load.input_tokens, load.output_tokens)
-    steps = replica.steps_s(counts, batch)
     service = _prompt_s(replica, load, counts)
+    steps = _steps_s(replica, load, counts)
     out = []
     for n, step, prompt_s in zip(counts, steps, service, strict=True):
         per_s = n / (step * load.output_tokens)  # requests a second of a replica
@@ -157,10 +156,30 @@ def _together(replica: Replica, setting: Setting, load: Load, counts: FloatArray
     return out
 
 
+def _steps_s(replica: Replica, load: Load, counts: FloatArray) -> FloatArray:
+    """Mean iteration of replicas whose sequences are replaced as they finish [n].
+
+    Prompts start as a Poisson process: iterations that carry some and iterations that carry none are priced apart, since the cost
+    of a pass bends (experts that are read, tiles). Where every iteration carries prompts, each has its share."""
+    prompts = counts / load.output_tokens  # that start in an iteration
+    passes = np.ceil(load.input_tokens / _room(replica, load, counts))
+    some = -np.expm1(-prompts * passes)  # share of iterations with a prompt
+    middle = load.input_tokens + load.output_tokens / 2.0
+    alone = replica.passes_s(counts, middle, np.zeros(len(counts)))
+    beside = replica.passes_s(counts, middle, prompts * load.input_tokens / some) + replica.target.stack.prompt_host_s
+    look_s = prompts / replica.plan.attention_dp * replica.prompt_attention_s(load.input_tokens)
+    out: FloatArray = (1.0 - some) * alone + some * beside + look_s
+    return out
+
+
+def _room(replica: Replica, load: Load, counts: FloatArray) -> FloatArray:
+    """Tokens of an iteration that are left to prompts beside the running sequences [n]."""
+    return np.maximum(1.0, (replica.engine.max_batched_tokens or load.input_tokens) - counts)
+
+
 def _prompt_s(replica: Replica, load: Load, counts: FloatArray) -> FloatArray:
     """Passes that one prompt takes beside the running sequences."""
-    room = np.maximum(1.0, (replica.engine.max_batched_tokens or load.input_tokens) - counts)
-    passes = np.ceil(load.input_tokens / room)
+    passes = np.ceil(load.input_tokens / _room(replica, load, counts))
     alone = replica.prompt_attention_s(load.input_tokens)
     middle = load.input_tokens + load.output_tokens / 2.0
     one = replica.passes_s(counts, middle, load.input_tokens / passes) + replica.target.stack.prompt_host_s

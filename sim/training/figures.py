@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..catalog.models import Model
 from ..catalog.plans import Plan
@@ -10,11 +11,12 @@ from ..catalog.targets import Target
 from ..lowering import PARTS, columns, model_flops, units
 from ..lowering.kernels import DTYPE_NAMES
 from ..lowering.kinds import PHASE_IDS
-from ..lowering.sharding import Step
+from ..lowering.sharding import Columns, Step
 from ..result import BASES, Figure
 from .pricing import Priced
 from .stages import DIRECTIONS
 
+FloatArray = NDArray[np.float64]
 PARTS_OF_TRAFFIC = ("tp_traffic", "cp_traffic", "ep_traffic", "dp_traffic", "pp_traffic")
 
 
@@ -27,7 +29,8 @@ def step_figures(model: Model, plan: Plan, target: Target, seq_len: int, priced:
     tokens = float((plan.global_batch or 1) * seq_len)
     flops = model_flops(model, seq_len) * tokens / devices
     causal = model_flops(model, seq_len, causal=True) * tokens / devices
-    dtype = DTYPE_NAMES[int(columns(model, [plan], True).linear_in[0])]
+    c = columns(model, [plan], True)
+    dtype = DTYPE_NAMES[int(c.linear_in[0])]
     peak = target.chip.matmul_flops_per_s(dtype)
 
     def rate(amount: float, unit: str) -> Figure:
@@ -40,7 +43,7 @@ def step_figures(model: Model, plan: Plan, target: Target, seq_len: int, priced:
         "model_flops_per_s_per_device": rate(flops, "flops_per_s"),
         "mfu": rate(flops / peak, "fraction"),
         "mfu_causal": rate(causal / peak, "fraction"),
-        "hfu": rate(executed_flops(model, plan, seq_len) * target.chip.ranks / peak, "fraction"),
+        "hfu": rate(float(executed_flops(model, c, seq_len)[0]) * target.chip.ranks / peak, "fraction"),
         "bubble_share": Figure(float(priced.parts[0, PARTS.index("bubble")].sum()) / step, "fraction", basis=basis),
         "traffic_share": Figure(
             float(sum(priced.parts[0, PARTS.index(part)].sum() for part in PARTS_OF_TRAFFIC)) / step,
@@ -55,14 +58,15 @@ def devices_of(plan: Plan, target: Target) -> int:
     return plan.tp * plan.pp * (plan.dp or 1) * plan.cp // target.chip.ranks
 
 
-def executed_flops(model: Model, plan: Plan, seq_len: int) -> float:
-    """Matrix FLOPs that a mean rank executes in a step: causal tiles skipped, recomputation counted."""
-    rows = units(model, [plan], Step("train", 1.0, seq_len, seq_len))
+def executed_flops(model: Model, c: Columns, seq_len: int) -> FloatArray:
+    """Matrix FLOPs that a mean rank of each plan executes in a step [n]: causal tiles skipped, recomputation counted."""
+    rows = units(model, c, Step("train", 1.0, seq_len, seq_len))
     layers = np.array([float(block.layers) for block in model.blocks] + [1.0, 1.0, 0.0, 0.0])
     times = layers[np.where(rows.site >= 0, rows.site, len(model.blocks) - 1 - rows.site)]
-    passes = (plan.global_batch or 1) / (plan.micro_batch * (plan.dp or 1)) / plan.pp
-    products = rows.phase != PHASE_IDS["optimizer"]
-    return float(np.sum((rows.flops() * rows.count * times)[products])) * passes
+    products = np.flatnonzero(rows.phase != PHASE_IDS["optimizer"])
+    done = (rows.flops() * rows.count * times)[products]
+    summed: FloatArray = np.bincount(rows.owner[products], done, minlength=c.n) * (c.micro_batches / c.pp)
+    return summed
 
 
 def breakdown(priced: Priced) -> dict[tuple[str, str], float]:

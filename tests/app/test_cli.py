@@ -199,3 +199,14 @@ def test_help_names_what_every_command_takes(capsys, name):
 def test_the_version_is_the_packages_own(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"gambrel {sim.__version__}\n"
+
+
+def test_whatif_says_with_which_chance_one_machine_beats_the_other(capsys):
+    asked = "whatif --role serve --model llama-3.1-8b --cluster h100 --concurrency 4 --requests 8 --input-tokens 500"
+    words = [*asked.split(), "--output-tokens", "50", "--set", "cluster=h200"]
+    assert run(words) == 0
+    assert "h200 beats h100 with" in " ".join(capsys.readouterr().out.split())
+    assert run([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["odds"]
+    assert [each["figure"] for each in found][:2] == ["tpot_p50", "ttft_p50"]
+    assert all(0.0 < each["chance"] < 1.0 and each["pairs"] > 100 and each["said_so"] for each in found)

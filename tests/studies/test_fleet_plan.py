@@ -10,6 +10,8 @@ from sim.catalog.fleet_plans import HOURS_PER_QUARTER, FleetPlan, Job, Offer, Re
 from sim.catalog.records import parse
 from sim.catalog.scenarios import Slo, Traffic
 from sim.errors import Infeasible, InputError
+from sim.result import Result
+from sim.studies.capacity import proven
 from sim.studies.fleet_plan import limits, plan_fleet, relaxations
 from sim.studies.fleet_program import LIGHT_IN_GLASS_M_PER_S
 
@@ -160,3 +162,24 @@ def test_a_malformed_plan_says_where_in_one_line(change, said):
     with pytest.raises(InputError, match=said) as raised:
         check(parse(FleetPlan, document), document)
     assert "\n" not in str(raised.value)
+
+
+def test_a_fleet_that_misses_in_simulation_is_planned_with_less_load_a_replica():
+    plan = fleet([region(p90=(10.0,))], [offer("a", 5.0, rent_usd_per_device_hour=1.0)])
+
+    def evaluate(scenario):
+        """A replica keeps the limits up to 4 requests a second."""
+        group = scenario.groups[0]
+        fits = scenario.demand.rate_requests_per_s <= 4.0 * group.replicas + 1e-9
+        return Result("toy/1", "", {}, {}, fits=fits)
+
+    planned, checks = proven(plan, evaluate)
+    assert all(each.meets for each in checks)
+    assert planned.holdings[0].rented_peak == 3
+    assert planned.plan.offers[0].requests_per_s == pytest.approx(5.0 * 0.9)
+
+
+def test_a_fleet_that_never_keeps_the_limits_is_shown_with_what_it_misses():
+    plan = fleet([region(p90=(10.0,))], [offer("a", 5.0, rent_usd_per_device_hour=1.0)])
+    _, checks = proven(plan, lambda scenario: Result("toy/1", "", {}, {}, fits=False))
+    assert [each.meets for each in checks] == [False]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +145,7 @@ def test_plans_priced_together_have_the_figures_of_train_one_by_one(written):
         alone = row_of(api.train(scenario, library))
         there = dict(zip(alone.names, alone.values, strict=True))
         assert (row.status, row.basis) == (alone.status, alone.basis)
-        lacking = set(there) - set(row.names)
-        assert lacking >= {"hfu", "hfu_low", "hfu_high"}
-        assert all(name.startswith(("hfu", "carbon_")) or name.endswith(("_low", "_high")) for name in lacking)
+        assert set(row.names) == set(there)
         for name, value in zip(row.names, row.values, strict=True):
             assert value == pytest.approx(there[name], rel=1e-12, nan_ok=True), name
 
@@ -233,6 +234,40 @@ def journalled(folder: Path) -> int:
             return int(base.execute("SELECT coalesce(sum(length(keys)), 0) / 16 FROM answers").fetchone()[0])
     except sqlite3.OperationalError:  # not made yet
         return 0
+
+
+def fake_ray(monkeypatch, init):
+    """A module that stands for Ray."""
+    module = types.ModuleType("ray")
+    module.init, module.shutdown = init, lambda: None
+    monkeypatch.setitem(sys.modules, "ray", module)
+
+
+def test_an_address_at_which_nothing_listens_is_refused_at_once(monkeypatch):
+    fake_ray(monkeypatch, lambda **given: pytest.fail("Ray is not asked"))
+    with socket.socket() as taken:  # a port that is bound and not listened at
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(InputError, match=r"--ray .*: nothing answers there within 10 s"):
+            next(RayWorkers(f"ray://127.0.0.1:{taken.getsockname()[1]}").answers(None, ()))
+
+
+def test_a_cluster_that_never_answers_is_given_up(monkeypatch):
+    over = threading.Event()
+    fake_ray(monkeypatch, lambda **given: over.wait(60))
+    monkeypatch.setattr("sim.studies.ray_workers.JOIN_S", 0.05)
+    with pytest.raises(InputError, match=r"--ray auto: no cluster answers within 0\.05 s"):
+        next(RayWorkers("auto").answers(None, ()))
+    over.set()
+
+
+def test_what_ray_says_of_a_dead_cluster_is_one_line(monkeypatch):
+    def init(**given):
+        raise ConnectionError("could not\nfind any running instance")
+
+    fake_ray(monkeypatch, init)
+    with pytest.raises(InputError, match="could not find any running instance") as error:
+        next(RayWorkers("auto").answers(None, ()))
+    assert "\n" not in str(error.value)
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):
