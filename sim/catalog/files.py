@@ -182,6 +182,8 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}. Mend the line.") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply. Flatten the file.") from None
+    except ValueError:  # more digits than Python reads
+        raise InputError(f"{path}: holds a number of thousands of digits. Write it shorter.") from None
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

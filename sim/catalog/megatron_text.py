@@ -17,7 +17,10 @@ from ..errors import InputError
 from .files import parse_yaml
 from .imported import Note, Said
 
-PRINTED = re.compile(r"^\W*(?:\[[^\]]*\]\s*:?\s*|\d+:\s*)?([a-z][a-z0-9_]*) \.{2,} ?(.*?)\s*$")
+# what stands before a printed argument; bounded, so that a line of thousands of brackets is read in no time
+_BEFORE = r"^[^\w\n]{0,40}(?:\[[^\]\n]{0,200}\][^\S\n]{0,40}:?[^\S\n]{0,40}|\d{1,20}:[^\S\n]{0,40})?"
+PRINTED = re.compile(_BEFORE + r"([a-z][a-z0-9_]*) \.{2,} ?(.*)$")
+_PRINTED_FIRST = re.compile(_BEFORE + r"(?:tensor_model_parallel_size|num_layers) \.{2,}", re.MULTILINE)
 ITERATION = re.compile(r"\biteration\s+(\d+)\s*/\s*\S+\s*\|.*?elapsed time per iteration \(ms\):\s*([^|\s]*)\s*(\|?)")
 _FLAG = re.compile(r"(?<![\w-])--([a-zA-Z][\w.-]*)((?:[= \t]+(?!--)[^\s\\=]+)*)")
 _ASSIGNED = re.compile(
@@ -66,8 +69,8 @@ def looks_like(text: str) -> bool:
     return bool(
         ITERATION.search(text)
         or re.search(r"(?:--tensor-model-parallel-size|--num-layers|--hidden-size)\b", text)
-        or re.search(r"^\W*(?:\[[^\]]*\]\s*:?\s*|\d+:\s*)?(?:tensor_model_parallel_size|num_layers) \.{2,}", text, re.M)
-        or re.search(r"^\s*(?:tensor_model_parallel_size|num_layers|hidden_size):\s*\S", text, re.M)
+        or _PRINTED_FIRST.search(text)
+        or re.search(r"^[^\S\n]*(?:tensor_model_parallel_size|num_layers|hidden_size):\s*\S", text, re.M)
     )
 
 

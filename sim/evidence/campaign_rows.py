@@ -125,7 +125,7 @@ def _parameters(row: Row, context: Context) -> float:
     model = context.model_named(row.text("model"))
     if model is not None:
         return parameters(model)
-    sizes = [float(size) for size in re.findall(r"(\d+(?:\.\d+)?)B\b", row.text("model"))]
+    sizes = [float(size) for size in re.findall(r"(?<![\d.])(\d{1,15}(?:\.\d{1,15})?)B\b", row.text("model"))]
     return 1e9 * max(sizes, default=100.0)
 
 

@@ -222,9 +222,10 @@ class Table:
 
 def _number_or_nan(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return math.nan
+    return value if math.isfinite(value) else math.nan
 
 
 def read_table(path: Path, library: Library | None = None) -> Table:

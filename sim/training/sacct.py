@@ -37,6 +37,13 @@ def read_sacct(path: Path) -> Record:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}). Give the output of sacct -P.") from None
     rows = csv.DictReader(text.splitlines(), delimiter="|")
+    try:
+        return _record(rows, path)
+    except csv.Error as error:
+        raise InputError(f"{path}:{rows.line_num}: not valid CSV: {error}. Export with sacct -P.") from None
+
+
+def _record(rows: csv.DictReader[str], path: Path) -> Record:
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
         raise InputError(f"{path}:1: no column {missing[0]}. Export with sacct -P -o {','.join(COLUMNS)}.")
