@@ -67,7 +67,7 @@ def _of_tree(text: str, kind: str, chance: random.Random) -> bytes:
     if kind == "json":
         out = json.dumps(tree, ensure_ascii=chance.random() < 0.9)
     else:
-        out = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10**6)
+        out = yaml.dump(tree, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=10**6)
     for number, raw in enumerate(raws):
         out = re.sub(rf"(['\"]?)@@{number}@@\1", lambda _, raw=raw: raw, out)  # type: ignore[misc]
     return out.encode("utf-8", "surrogatepass")
@@ -172,7 +172,7 @@ def _shuffle(lines: list[str], place: int, chance: random.Random) -> None:
     if what == 0:
         del lines[place]
     elif what == 1:
-        lines[place:place] = [lines[place]] * chance.choice((1, 2, 100))
+        lines[place:place] = [lines[place]] * chance.choice((1, 2, 20))
     elif what == 2:
         other = chance.randrange(len(lines))
         lines[place], lines[other] = lines[other], lines[place]

@@ -36,6 +36,7 @@ _OPERATORS: dict[type, Any] = {
     ast.Div: operator.floordiv,
     ast.FloorDiv: operator.floordiv,
 }
+MOST_LETTERS, MOST_SUM = 10_000, 10**15  # of a variable, of a sum
 WARM_UP_SHARE = 5  # a fifth of the logged intervals, at least the first, is warm-up
 
 
@@ -155,7 +156,7 @@ def _variables(text: str, set_before: dict[str, str], words: Words) -> dict[str,
             value = found[2].strip("\"'")
             if "--" not in value:
                 variables[found[1]] = _filled(value, variables, words) if "$" in value else value
-        for sums in re.finditer(r"([A-Za-z_]\w*)=(\$\(\(.*\)\))", line):
+        for sums in re.finditer(r"(?<!\w)([A-Za-z_]\w*)=(\$\(\(.*\)\))", line):
             variables[sums[1]] = _filled(sums[2], variables, words)
     return variables
 
@@ -175,12 +176,14 @@ def _filled(value: str, variables: dict[str, str], words: Words) -> str:
         return found[0]
 
     filled = _VARIABLE.sub(known, value)
+    if len(filled) > MOST_LETTERS:  # a variable that holds itself twice, line after line
+        return value
     sums = re.fullmatch(r"\$\(\((.*)\)\)", filled.strip())
     if sums is None:
         return filled
     inner = re.sub(r"[A-Za-z_]\w*", lambda each: variables.get(each[0], each[0]), sums[1])
     result = _sum(inner)
-    return value if result is None else str(result)
+    return value if result is None or abs(result) > MOST_SUM else str(result)
 
 
 def _sum(text: str) -> int | None:
@@ -195,7 +198,7 @@ def _sum(text: str) -> int | None:
 
     try:
         return value(ast.parse(text.strip(), mode="eval").body)
-    except (ValueError, SyntaxError, ZeroDivisionError, RecursionError):
+    except (ValueError, SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
         return None
 
 
