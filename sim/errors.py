@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MOST_LETTERS = 1000  # of a message: a value of a broken file may be as long as the file
 
 

@@ -51,12 +51,16 @@ def one(reader: Reader, content: bytes, place: Path) -> str:
     except GambrelError as error:
         said = "refused"
         if len(str(error).splitlines()) != 1 or len(str(error)) > 5000:
-            raise Broken(f"a message of {len(str(error).splitlines())} lines, {len(str(error))} letters: {str(error)[:200]!r}") from None
+            raise Broken(
+                f"a message of {len(str(error).splitlines())} lines, {len(str(error))} letters: {str(error)[:200]!r}"
+            ) from None
     except Exception as error:
         at = traceback.extract_tb(error.__traceback__)[-1]
         near = [each for each in traceback.extract_tb(error.__traceback__) if "/sim/" in each.filename]
         where = near[-1] if near else at
-        raise Broken(f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno} {where.name}: {str(error)[:160]}") from error
+        raise Broken(
+            f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno} {where.name}: {str(error)[:160]}"
+        ) from error
     spent_s = time.process_time() - start_s
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     if spent_s > MOST_S:
@@ -119,7 +123,10 @@ def tried(name: str, number: int, count: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
     command = [sys.executable, "-m", "benchmarks.reliability.fuzz", name, str(number), str(count)]
-    with tempfile.TemporaryFile() as said, subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.PIPE) as process:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.PIPE) as process,
+    ):
         seen, since_s = 0, time.monotonic()
         while process.poll() is None:
             time.sleep(0.05)

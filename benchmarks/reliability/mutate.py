@@ -24,9 +24,55 @@ RAW = (
     *("&a [*a]", "*nobody", "!!python/object:os.system x", "!!binary aGk=", "? x", "|", ">", "- - -", "%TAG", "@", "`"),
 )
 TEXTS = (
-    *("", " ", "x", "x" * 300, "x" * 70_000, "a\nb", "a\tb", "a\x00b", "\x7f", "\ud800", "\ufeff", "é" * 40, "💥", "\u202e"),
-    *("=", "==", "a=", "=b", "*=2", "a=b=c", "../../etc/passwd", "/dev/null", "/", ".", "a/b", "~", "*", "(", "[", "%s", "{0}"),
-    *("nan", "inf", "-1", "1e999", "1/0", "__import__('os')", "${x}", "$(x)", "9" * 400, "2**99999", "None", "<script>"),
+    *(
+        "",
+        " ",
+        "x",
+        "x" * 300,
+        "x" * 70_000,
+        "a\nb",
+        "a\tb",
+        "a\x00b",
+        "\x7f",
+        "\ud800",
+        "\ufeff",
+        "é" * 40,
+        "💥",
+        "\u202e",
+    ),
+    *(
+        "=",
+        "==",
+        "a=",
+        "=b",
+        "*=2",
+        "a=b=c",
+        "../../etc/passwd",
+        "/dev/null",
+        "/",
+        ".",
+        "a/b",
+        "~",
+        "*",
+        "(",
+        "[",
+        "%s",
+        "{0}",
+    ),
+    *(
+        "nan",
+        "inf",
+        "-1",
+        "1e999",
+        "1/0",
+        "__import__('os')",
+        "${x}",
+        "$(x)",
+        "9" * 400,
+        "2**99999",
+        "None",
+        "<script>",
+    ),
 )
 NASTY_BYTES = (b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b"\xc3\x28", b"\xed\xa0\x80", b"\x1f\x8b", b'"', b"'",
                b"\t", b",", b":", b"[", b"{", b"}", b"]", b"#", b"\\", b"\x0b", b"\x85", b"\xe2\x80\xa8", b"9" * 5000)  # fmt: skip
@@ -126,14 +172,18 @@ def _change(tree: Tree, chance: random.Random, raws: list[str]) -> Tree:
         raws.append(f"{chance.choice(RAW)}\n{path[-1]}: {chance.choice(RAW)}")
         parent[path[-1]] = f"@@{len(raws) - 1}@@"
     elif what == 6:
-        parent[path[-1]] = chance.choice(([_at(tree, path)], {"kind": _at(tree, path)}, {str(path[-1]): _at(tree, path)}))
+        parent[path[-1]] = chance.choice(
+            ([_at(tree, path)], {"kind": _at(tree, path)}, {str(path[-1]): _at(tree, path)})
+        )
     elif what == 7:
         other = chance.choice(_nodes(tree))
         parent[path[-1]] = json.loads(json.dumps(_at(tree, other)))
     elif isinstance(parent, list):
         parent += [parent[path[-1]]] * chance.choice((1, 2, 50))
     else:
-        parent[chance.choice(("", "x", "source", "kind", "id", "\x00", "a.b", "*", "1", "name_gb", *map(str, parent)))] = _odd(tree, chance, raws)
+        parent[
+            chance.choice(("", "x", "source", "kind", "id", "\x00", "a.b", "*", "1", "name_gb", *map(str, parent)))
+        ] = _odd(tree, chance, raws)
     return tree
 
 
@@ -147,13 +197,17 @@ def _odd(tree: Tree, chance: random.Random, raws: list[str]) -> Tree:
     if kind == 4:
         raws.append("[" * (depth := chance.choice((5, 99, 101, 3000))) + "]" * depth)
         return f"@@{len(raws) - 1}@@"
-    return chance.choice((None, True, False, [], {}, [None], {"": None}, -1, 0, 1, 10**12, 0.1, -2.5, [1, 2, 3], {"x": 1}))
+    return chance.choice(
+        (None, True, False, [], {}, [None], {"": None}, -1, 0, 1, 10**12, 0.1, -2.5, [1, 2, 3], {"x": 1})
+    )
 
 
 def _renamed(key: str, chance: random.Random) -> str:
     units = ("gb", "bytes", "s", "ms", "us", "w", "ghz", "hz", "tb_per_s", "bytes_per_s", "usd", "kg", "x")
     stem = str(key).rsplit("_", 1)[0]
-    return chance.choice((f"{stem}_{chance.choice(units)}", str(key).upper(), f" {key}", str(key)[:-1], f"{key}s", "", "x" * 500))
+    return chance.choice(
+        (f"{stem}_{chance.choice(units)}", str(key).upper(), f" {key}", str(key)[:-1], f"{key}s", "", "x" * 500)
+    )
 
 
 def _of_records(text: str, chance: random.Random) -> bytes:
@@ -189,7 +243,9 @@ def _of_cells(text: str, mark: str, chance: random.Random) -> bytes:
     at = chance.randrange(len(row)) if row else 0
     what = chance.randrange(8)
     if what <= 3 and row:
-        row[at] = chance.choice((*RAW, *TEXTS, row[at] * 2, f"-{row[at]}", f"{row[at]}e3", f" {row[at]} ", f"{row[at]}.5", f">{row[at]}"))
+        row[at] = chance.choice(
+            (*RAW, *TEXTS, row[at] * 2, f"-{row[at]}", f"{row[at]}e3", f" {row[at]} ", f"{row[at]}.5", f">{row[at]}")
+        )
     elif what == 4:  # a column less, or twice
         for each in rows:
             each[at : at + 1] = each[at : at + 1] * chance.choice((0, 2))
@@ -236,9 +292,15 @@ def _of_bytes(content: bytes, kind: str, chance: random.Random) -> bytes:
     if what == 4:
         return chance.choice((b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"\n", b" ")) + content
     if what == 5:
-        return content[:place] + bytes(chance.randrange(256) for _ in range(chance.choice((1, 4, 40)))) + content[place:]
+        return (
+            content[:place] + bytes(chance.randrange(256) for _ in range(chance.choice((1, 4, 40)))) + content[place:]
+        )
     if what == 6:
-        return content[:place] + chance.choice((b"[", b"{", b"x", b"9", b" ", b"\n", b"- ", b'{"a":')) * chance.choice((200, 20_000)) + content[place:]
+        return (
+            content[:place]
+            + chance.choice((b"[", b"{", b"x", b"9", b" ", b"\n", b"- ", b'{"a":')) * chance.choice((200, 20_000))
+            + content[place:]
+        )
     return _bomb(kind) if chance.random() < 0.3 else content + content[place:]
 
 
@@ -246,6 +308,8 @@ def _bomb(kind: str) -> bytes:
     """A short file that would expand to a billion values, or nests without end."""
     if kind == "yaml":
         lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
-        lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)]
+        lines += [
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+        ]
         return "\n".join(lines).encode()
     return b'{"a":' * 50_000

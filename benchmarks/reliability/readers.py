@@ -252,7 +252,11 @@ def _result(path: Path) -> object:
     whole = path.with_name("whole.json")
     whole.write_bytes(result)
     try:
-        return [command("rerun", str(path)), command("diff", str(path), str(whole), "--json"), command("explain", str(path), "step_time")]
+        return [
+            command("rerun", str(path)),
+            command("diff", str(path), str(whole), "--json"),
+            command("explain", str(path), "step_time"),
+        ]
     finally:
         (path.parent / "facts.json").unlink()
         whole.unlink()
@@ -297,7 +301,9 @@ def _readers() -> Iterable[Reader]:
     yield Reader("cluster", "yaml", ".yaml", _files("devices/clusters", "*.yaml"), _cluster)
     yield Reader("family", "yaml", ".yaml", _files("devices/families", "*.yaml"), _record("chips", "Family"))
     yield Reader("stack", "yaml", ".yaml", _files("devices/stacks", "*.yaml"), _record("calibrations", "Stack"))
-    yield Reader("calibration", "yaml", ".yaml", _files("devices/calibrations", "*.yaml"), _record("calibrations", "Calibration"))
+    yield Reader(
+        "calibration", "yaml", ".yaml", _files("devices/calibrations", "*.yaml"), _record("calibrations", "Calibration")
+    )
     yield Reader("model", "yaml", ".yaml", _files("workloads/models", "*.yaml"), _model)
     yield Reader("claim", "yaml", ".yaml", _files("workloads/claims", "*.yaml"), _record("claims", "Claim"))
     yield Reader("law", "yaml", ".yaml", _files("workloads/laws", "*.yaml"), _record("claims", "ScalingLaw"))
@@ -316,7 +322,9 @@ def _readers() -> Iterable[Reader]:
     yield Reader("benchmark, vLLM", "json", ".json", _files(_SERVED, "vllm_golden.json"), _import)
     yield Reader("benchmark, SGLang", "jsonl", ".jsonl", _files(_SERVED, "sglang_golden.jsonl"), _import)
     yield Reader("benchmark, AIPerf", "json", ".json", _files(_SERVED, "aiperf_golden.json"), _import)
-    yield Reader("benchmark, AIPerf requests", "jsonl", ".jsonl", _files(_SERVED, "aiperf_requests_golden.jsonl"), _import)
+    yield Reader(
+        "benchmark, AIPerf requests", "jsonl", ".jsonl", _files(_SERVED, "aiperf_requests_golden.jsonl"), _import
+    )
     yield Reader("benchmark, InferenceX", "json", ".json", _files(_SERVED, "inferencex_golden.json"), _import)
     yield Reader("mllog", "text", ".txt", _files(_RUNS, "mllog_golden.txt"), _import)
     yield Reader("Megatron-LM, script", "text", ".sh", _files(_RUNS, "launch_golden.sh"), _import)

@@ -87,7 +87,9 @@ def _count(config: Mapping[str, Any], key: str, name: str) -> int:
     value = config.get(key, 1)
     text = str(value)[:20]
     if isinstance(value, bool) or not text.isdecimal() or not 1 <= int(text) < 10**6:
-        raise InputError(f"{name}: config.{key} = {text!r} is not a number from 1 on. Give the file as nccl-tests wrote it.")
+        raise InputError(
+            f"{name}: config.{key} = {text!r} is not a number from 1 on. Give the file as nccl-tests wrote it."
+        )
     return int(text)
 
 

@@ -72,14 +72,22 @@ def _check(plain: dict[str, Any], path: Path) -> None:
     for name, figure in plain["figures"].items():
         ends = [figure.get(key) for key in ("value", "low", "high")] if isinstance(figure, dict) else [""]
         if not all(each is None or _is_number(each) for each in ends):
-            raise InputError(f"{path}: figures.{name} is no figure: {json.dumps(figure)}. Give what --json or --out wrote.")
+            raise InputError(
+                f"{path}: figures.{name} is no figure: {json.dumps(figure)}. Give what --json or --out wrote."
+            )
     provenance = plain["provenance"]
     for key in ("software", "facts"):
         if not isinstance(provenance.get(key), dict | None):
             raise InputError(f"{path}: provenance.{key} is no object. Give what --json or --out wrote.")
     for name, fact in (provenance.get("facts") or {}).items():
-        if not isinstance(fact, dict) or not isinstance(fact.get("files", {}), dict) or (fact and not {"id", "hash"} <= fact.keys()):
-            raise InputError(f"{path}: provenance.facts.{name} is no fact: {json.dumps(fact)}. Give what --json or --out wrote.")
+        if (
+            not isinstance(fact, dict)
+            or not isinstance(fact.get("files", {}), dict)
+            or (fact and not {"id", "hash"} <= fact.keys())
+        ):
+            raise InputError(
+                f"{path}: provenance.facts.{name} is no fact: {json.dumps(fact)}. Give what --json or --out wrote."
+            )
 
 
 def _is_number(value: Any) -> bool:
