@@ -127,6 +127,8 @@ def _rows_of_text(text: str, name: str) -> Iterator[tuple[str, ...]]:
             ranks.append(found.groups(""))
         elif re.match(r"#.*\bsize\b.*\bcount\b.*\balgbw\b", line):
             heads = line.lstrip("# ").split()
+            if "type" not in heads:
+                raise InputError(f"{place}: no column 'type' among {heads}. Give the output as nccl-tests wrote it.")
             if "time" not in heads:
                 raise InputError(f"{place}: no time of the device: the run measured the host. Run it without -C.")
             run = _run(program, ranks, name)

@@ -23,6 +23,7 @@ from ..errors import InputError, did_you_mean
 from .nccl_tests import csv_of
 
 FloatArray = NDArray[np.float64]
+MOST = 1e200  # of a measured value: what is larger, or smaller than its inverse, no instrument reads
 
 
 class TableKind(NamedTuple):
@@ -225,7 +226,7 @@ def _number_or_nan(text: str) -> float:
         value = float(text)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    return value if value == 0.0 or 1.0 / MOST < abs(value) < MOST else math.nan
 
 
 def read_table(path: Path, library: Library | None = None) -> Table:
