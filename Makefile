@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit claims
+.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit claims reliability
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -53,3 +53,6 @@ parameters: $(STAMP)  ## docs/parameters.md from the declared parameters and the
 
 claims: $(STAMP)  ## docs/claims.md and its images: every public claim derived again
 	@$(BIN)/python docs/claims_page.py
+
+reliability: $(STAMP)  ## docs/reliability.md: broken files, kills, full disks, determinism, a soak; hours, and goes on where it stopped; FAST=1: minutes
+	@$(BIN)/python -m benchmarks.reliability $(if $(FAST),--fast)

@@ -22,8 +22,9 @@ from typing import Any
 
 from sim.errors import GambrelError
 
+from .kept import ROOT, cache
 from .mutate import mutated
-from .readers import READERS, ROOT, Reader
+from .readers import READERS, Reader
 
 CHUNK = 500
 MOST_S, MOST_BYTES = 2.0, 500_000_000  # of processor time, and beyond what the process takes with whole files
@@ -95,13 +96,6 @@ def chunk(name: str, number: int, count: int) -> dict[str, Any]:
         left.unlink()
     place.rmdir()
     return out
-
-
-def cache() -> Path:
-    """Where results and broken inputs are kept between runs."""
-    path = ROOT / "out" / "reliability"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _keep(reader: Reader, content: bytes) -> str:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .readers import ROOT
+from .kept import ROOT
 
 SWEEP = """scenario:
   role: train
