@@ -28,26 +28,32 @@ def main() -> int:
     parser.add_argument("--fast", action="store_true", help="few runs of each kind; the page goes to out/reliability")
     parser.add_argument("--fresh", action="store_true", help="keep nothing of earlier runs")
     parser.add_argument("--inputs", type=int, default=0, help="for each reader (10,000; fast: 100)")
+    parser.add_argument("--strikes", type=int, default=0, help="kills and full disks for each command (25; fast: 3)")
+    parser.add_argument(
+        "--guided", type=int, default=-1, help="coverage-guided runs for each reader (a tenth of the inputs); 0: none"
+    )
     asked = parser.parse_args()
     if asked.fresh:
         shutil.rmtree(cache())
-    found = runs(asked.inputs or (100 if asked.fast else 10_000), asked.fast)
+    inputs = asked.inputs or (100 if asked.fast else 10_000)
+    several = inputs // 10 if asked.guided < 0 else asked.guided
+    found = runs((inputs, several, asked.strikes or (3 if asked.fast else 25)), asked.fast)
     page.write(found, cache() / "reliability.md" if asked.fast else ROOT / "docs" / "reliability.md")
     wrong = _wrong(found)
     print(f"{len(wrong)} wrong" + "".join(f"\n{each}" for each in wrong[:20]))
     return 1 if wrong else 0
 
 
-def runs(inputs: int, fast: bool) -> dict[str, Any]:
-    """Every part by name."""
-    times, served = (3, 20_000) if fast else (25, 1_000_000)
+def runs(counts: tuple[int, int, int], fast: bool) -> dict[str, Any]:
+    """Every part by name. counts: inputs and coverage-guided runs for each reader, strikes for each command."""
+    inputs, several, times = counts
+    served = 20_000 if fast else 1_000_000
     found: dict[str, Any] = {"fuzz": {}, "guided": {}, "kill": {}}
     for name in READERS:
         _say(f"fuzz {name}")
         found["fuzz"][name] = fuzz(name, inputs)
-        if guided.installed():
-            count = max(50, inputs // 10)
-            found["guided"][name] = once(f"guided-{slug(name)}-{count}", partial(guided.guided, name, count))
+        if several and guided.installed():
+            found["guided"][name] = once(f"guided-{slug(name)}-{several}", partial(guided.guided, name, several))
     with TemporaryDirectory() as folder:
         for case in kill.cases(Path(folder)):
             _say(f"kill {case.name}")
@@ -59,7 +65,9 @@ def runs(inputs: int, fast: bool) -> dict[str, Any]:
     found["together"] = once("together", same.together)
     found["workers"] = once("workers", same.workers)
     found["executors"] = once(f"executors-{times}", partial(same.executors, 4 * times))
-    found["pythons"] = once(f"pythons-{fast}-{slug(same.OTHER)}", partial(same.pythons, same.FEW if fast else same.COMMANDS))
+    found["pythons"] = once(
+        f"pythons-{fast}-{slug(same.OTHER)}", partial(same.pythons, same.FEW if fast else same.COMMANDS)
+    )
     _say(f"soak of {served:,} requests")
     found["stream"] = once(f"soak-stream-{2 * served}", partial(soak.streamed, 2 * served))
     found["fleet"] = once(f"soak-fleet-{served}", partial(soak.fleet, served))
@@ -75,13 +83,23 @@ def _machine() -> dict[str, Any]:
     from sim import __version__
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"date": datetime.now(UTC).date().isoformat(), "version": __version__, "cores": os.cpu_count(), "memory_gib": memory}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "version": __version__,
+        "cores": os.cpu_count(),
+        "memory_gib": memory,
+    }
 
 
 def _wrong(found: dict[str, Any]) -> list[str]:
     kills = [part for each in found["kill"].values() for part in each.values()]
     parts = [*kills, *(found[name] for name in ("together", "workers", "executors", "pythons", "stream", "fleet"))]
-    broken = [f"{name}: {each[0]}" for kind in ("fuzz", "guided") for name, part in found[kind].items() for each in part["broken"]]
+    broken = [
+        f"{name}: {each[0]}"
+        for kind in ("fuzz", "guided")
+        for name, part in found[kind].items()
+        for each in part["broken"]
+    ]
     return broken + [each for part in parts for each in part["wrong"]]
 
 

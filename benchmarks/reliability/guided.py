@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from .fuzz import Broken, folder, one
@@ -17,7 +16,14 @@ from .mutate import mutated
 from .readers import READERS
 
 # compiled code cannot be watched, and holds no reader
-WATCHED = ["sim.catalog", "sim.evidence", "sim.training.sacct", "sim.studies.provenance", "sim.studies.points", "sim.units"]
+WATCHED = [
+    "sim.catalog",
+    "sim.evidence",
+    "sim.training.sacct",
+    "sim.studies.provenance",
+    "sim.studies.points",
+    "sim.units",
+]
 
 
 def installed() -> bool:
@@ -62,7 +68,14 @@ def _main(name: str, runs: int) -> None:
         return mutated(data or chance.choice(samples), reader.kind, chance)[:size]
 
     largest = max(map(len, samples))
-    flags = [f"-runs={runs}", "-seed=1", f"-max_len={4 * largest + 4096}", "-timeout=120", "-rss_limit_mb=4000", f"-artifact_prefix={place}/"]
+    flags = [
+        f"-runs={runs}",
+        "-seed=1",
+        f"-max_len={4 * largest + 4096}",
+        "-timeout=120",
+        "-rss_limit_mb=4000",
+        f"-artifact_prefix={place}/",
+    ]
     atheris.Setup([sys.argv[0], *flags, str(corpus)], tried, custom_mutator=changed)
     atheris.Fuzz()
 

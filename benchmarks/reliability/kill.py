@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,13 +67,44 @@ def cases(place: Path) -> list[Case]:
     (place / "kernels.csv").write_text("\n".join([own[0], *slower, ""]), encoding="utf-8")
     log = ROOT / "tests" / "catalog" / "samples" / "runs" / "megatron_golden.log"
     found = [
-        Case("sweep of training", ("sweep", str(place / "sweep.yaml"), "--out", "{out}"), ("--resume",), ("results.parquet",)),
-        Case("sweep of serving", ("sweep", str(place / "served.yaml"), "--out", "{out}"), ("--resume",), ("results.parquet",)),
-        Case("sweep, 2 workers", ("sweep", str(place / "served.yaml"), "--workers", "2", "--out", "{out}"), ("--resume",), ("results.parquet",)),
+        Case(
+            "sweep of training",
+            ("sweep", str(place / "sweep.yaml"), "--out", "{out}"),
+            ("--resume",),
+            ("results.parquet",),
+        ),
+        Case(
+            "sweep of serving",
+            ("sweep", str(place / "served.yaml"), "--out", "{out}"),
+            ("--resume",),
+            ("results.parquet",),
+        ),
+        Case(
+            "sweep, 2 workers",
+            ("sweep", str(place / "served.yaml"), "--workers", "2", "--out", "{out}"),
+            ("--resume",),
+            ("results.parquet",),
+        ),
         Case("calibrate", ("calibrate", str(place / "kernels.csv"), "--chip", "h200", "--catalog", "{out}")),
         Case("import", ("import", str(log), "--cluster", "dgx-a100", "-o", "{out}/run.yaml"), whole=("run.yaml",)),
-        Case("train --out", ("train", "--model", "llama-3.1-8b", "--cluster", "dgx-h100", "--devices", "16", "--global-batch", "64", "--out", "{out}"), whole=("result.json",)),
-    ]  # fmt: skip
+        Case(
+            "train --out",
+            (
+                "train",
+                "--model",
+                "llama-3.1-8b",
+                "--cluster",
+                "dgx-h100",
+                "--devices",
+                "16",
+                "--global-batch",
+                "64",
+                "--out",
+                "{out}",
+            ),
+            whole=("result.json",),
+        ),
+    ]
     from sim.app.cli import COMMANDS
 
     if "report" in COMMANDS:
@@ -91,7 +122,15 @@ def start(words: list[str], out: Path, limit: int | None = None) -> subprocess.P
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen(line, cwd=out.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=small, start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        line,
+        cwd=out.parent,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=small,
+        start_new_session=True,
+    )
 
 
 def run(words: list[str], out: Path, limit: int | None = None) -> tuple[int, str]:
@@ -103,7 +142,11 @@ def run(words: list[str], out: Path, limit: int | None = None) -> tuple[int, str
 
 def halves(out: Path) -> list[str]:
     """Files of a folder that are not whole. Hidden ones are on their way, or were left by who was killed."""
-    return [str(path.relative_to(out)) for path in sorted(out.rglob("*")) if path.is_file() and not _hidden(path, out) and not _is_whole(path)]
+    return [
+        str(path.relative_to(out))
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and not _hidden(path, out) and not _is_whole(path)
+    ]
 
 
 def _hidden(path: Path, out: Path) -> bool:
@@ -151,7 +194,11 @@ def _sqlite(path: Path) -> object:
 
 def state(out: Path) -> dict[str, str]:
     """What a finished command leaves: hashes by name; of a table its rows, of a result what does not tell the time."""
-    return {str(path.relative_to(out)): _hash(path) for path in sorted(out.rglob("*")) if path.is_file() and path.suffix not in (".sqlite", ".sqlite-wal", ".sqlite-shm") and not _hidden(path, out)}
+    return {
+        str(path.relative_to(out)): _hash(path)
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.suffix not in (".sqlite", ".sqlite-wal", ".sqlite-shm") and not _hidden(path, out)
+    }
 
 
 def _hash(path: Path) -> str:
@@ -221,17 +268,17 @@ def _wait(process: subprocess.Popen[bytes], out: Path, took_s: float, chance: ra
 
 @contextmanager
 def _quiet(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
     yield
 
 
 def can_mount() -> bool:
     """May this process mount a file system of its own?"""
     with tempfile.TemporaryDirectory() as place:
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False
+        ).returncode:
             return False
         subprocess.run(["umount", place], check=True)
         return True

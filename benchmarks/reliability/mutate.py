@@ -74,8 +74,32 @@ TEXTS = (
         "<script>",
     ),
 )
-NASTY_BYTES = (b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n\n", b"\xc3\x28", b"\xed\xa0\x80", b"\x1f\x8b", b'"', b"'",
-               b"\t", b",", b":", b"[", b"{", b"}", b"]", b"#", b"\\", b"\x0b", b"\x85", b"\xe2\x80\xa8", b"9" * 5000)  # fmt: skip
+NASTY_BYTES = (
+    b"\x00",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b"\xc3\x28",
+    b"\xed\xa0\x80",
+    b"\x1f\x8b",
+    b'"',
+    b"'",
+    b"\t",
+    b",",
+    b":",
+    b"[",
+    b"{",
+    b"}",
+    b"]",
+    b"#",
+    b"\\",
+    b"\x0b",
+    b"\x85",
+    b"\xe2\x80\xa8",
+    b"9" * 5000,
+)
 Tree = Any
 Path = tuple[Any, ...]
 

@@ -1,4 +1,5 @@
 """docs/reliability.md from what the runs came to."""
+# ruff: noqa: E501
 
 from __future__ import annotations
 
@@ -19,7 +20,13 @@ it goes on where it was stopped). {where}
 
 def page(found: Runs) -> str:
     """The whole page. found: by part, see `__main__`."""
-    parts = (_fuzz(found["fuzz"], found["guided"]), _kill(found["kill"]), _together(found["together"]), _same(found), _soak(found))
+    parts = (
+        _fuzz(found["fuzz"], found["guided"]),
+        _kill(found["kill"]),
+        _together(found["together"]),
+        _same(found),
+        _soak(found),
+    )
     return HEAD.format(where=_where(found)) + "\n".join(parts)
 
 
@@ -46,11 +53,25 @@ def _wrong(parts: Sequence[Runs]) -> str:
 
 def _fuzz(fuzz: Runs, guided: Runs) -> str:
     rows = [
-        [name, *map(_count, (each["inputs"], each["result"], each["refused"], len(each["broken"]))), f"{each['slowest_s']:.2f}", _count(each["more_bytes"] / 1e6)]
+        [
+            name,
+            *map(_count, (each["inputs"], each["result"], each["refused"], len(each["broken"]))),
+            f"{each['slowest_s']:.2f}",
+            _count(each["more_bytes"] / 1e6),
+        ]
         for name, each in fuzz.items()
-    ]  # fmt: skip
+    ]
     inputs, broken = sum(each["inputs"] for each in fuzz.values()), sum(len(each["broken"]) for each in fuzz.values())
-    rows.append(["**all**", _count(inputs), *(_count(sum(each[key] for each in fuzz.values())) for key in ("result", "refused")), _count(broken), f"{max(each['slowest_s'] for each in fuzz.values()):.2f}", _count(max(each["more_bytes"] for each in fuzz.values()) / 1e6)])  # fmt: skip
+    rows.append(
+        [
+            "**all**",
+            _count(inputs),
+            *(_count(sum(each[key] for each in fuzz.values())) for key in ("result", "refused")),
+            _count(broken),
+            f"{max(each['slowest_s'] for each in fuzz.values()):.2f}",
+            _count(max(each["more_bytes"] for each in fuzz.values()) / 1e6),
+        ]
+    )
     text = f"""## Broken files
 
 Every reader of users' files gets whole samples with one to four things changed: values of another kind, NaN, infinities, negative,
@@ -65,19 +86,38 @@ than {2:g} s of processor time or more than 500 MB is broken. {_count(inputs)} i
     text += "\nBroken:\n\n" + "\n".join(worst) + "\n" if worst else ""
     if not guided:
         return text + "\nThe coverage-guided runs were left out: Atheris is not installed.\n"
-    runs, gone = sum(each["runs"] for each in guided.values()), [(name, each) for name, found in guided.items() for each in found["broken"]]
-    reached = sum(each["edges"] for each in guided.values()) / max(1, sum(each["edges_first"] for each in guided.values())) - 1.0
+    runs, gone = (
+        sum(each["runs"] for each in guided.values()),
+        [(name, each) for name, found in guided.items() for each in found["broken"]],
+    )
+    reached = (
+        sum(each["edges"] for each in guided.values()) / max(1, sum(each["edges_first"] for each in guided.values()))
+        - 1.0
+    )
     text += f"\nCoverage-guided (Atheris) on top: {_count(runs)} runs over {len(guided)} readers reached {reached:.0%} more edges of their code than "
-    return text + f"the samples do; {_count(len(gone))} broken.\n" + "".join(f"\n- {name}: {each[0][:200]}" for name, each in gone[:10])
+    return (
+        text
+        + f"the samples do; {_count(len(gone))} broken.\n"
+        + "".join(f"\n- {name}: {each[0][:200]}" for name, each in gone[:10])
+    )
 
 
 def _kill(kill: Runs) -> str:
     rows = [
-        [name, *(_count(each["killed"][key]) for key in ("kills", "resumed")), *(_count(each["filled"][key]) for key in ("runs", "full")), _count(len(each["killed"]["wrong"]) + len(each["filled"]["wrong"]))]
+        [
+            name,
+            *(_count(each["killed"][key]) for key in ("kills", "resumed")),
+            *(_count(each["filled"][key]) for key in ("runs", "full")),
+            _count(len(each["killed"]["wrong"]) + len(each["filled"]["wrong"])),
+        ]
         for name, each in kill.items()
-    ]  # fmt: skip
+    ]
     mounts = any(each["filled"]["mounts"] for each in kill.values())
-    disk = "a file system of a few pages, or files that may not grow past a random size" if mounts else "files that may not grow past a random size"
+    disk = (
+        "a file system of a few pages, or files that may not grow past a random size"
+        if mounts
+        else "files that may not grow past a random size"
+    )
     return f"""## Killed, and on a full disk
 
 Commands are killed (SIGKILL) at random moments, half of them just as they begin to write, and started again. After each kill every file in
@@ -100,7 +140,11 @@ alike. Of two sweeps into one folder one says in one line that the folder is in 
 
 def _same(found: Runs) -> str:
     versions, workers, executors = found["pythons"], found["workers"], found["executors"]
-    other = f" and by Python {versions['other']}" if versions["other"] else "; no other version of Python was given (`GAMBREL_OTHER_PYTHON`)"
+    other = (
+        f" and by Python {versions['other']}"
+        if versions["other"]
+        else "; no other version of Python was given (`GAMBREL_OTHER_PYTHON`)"
+    )
     return f"""## The same bytes
 
 | over | compared | the same |
@@ -118,7 +162,7 @@ def _yes(part: Runs) -> str:
 
 def _soak(found: Runs) -> str:
     fleet, stream = found["fleet"], found["stream"]
-    mb = lambda value: f"{value / 1e6:,.0f} MB"  # noqa: E731
+    mb = lambda value: f"{value / 1e6:,.0f} MB"
     return f"""## A long run
 
 {_count(fleet["requests"])} requests, whose rate swings, go to a fleet that is scaled between {fleet["least_up"]} and {fleet["most_up"]} replicas by its load and whose replicas fail:

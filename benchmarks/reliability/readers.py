@@ -240,8 +240,23 @@ def _stored() -> tuple[bytes, bytes]:
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
-        command("train", "--model", "llama-3.1-8b", "--cluster", "dgx-h100", "--devices", "16", "--global-batch", "64",
-                "--tp", "2", "--tokens", "1e11", "--out", folder)  # fmt: skip
+        command(
+            "train",
+            "--model",
+            "llama-3.1-8b",
+            "--cluster",
+            "dgx-h100",
+            "--devices",
+            "16",
+            "--global-batch",
+            "64",
+            "--tp",
+            "2",
+            "--tokens",
+            "1e11",
+            "--out",
+            folder,
+        )
         return (Path(folder) / "result.json").read_bytes(), (Path(folder) / "facts.json").read_bytes()
 
 

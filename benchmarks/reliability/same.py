@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .kill import SERVED, SWEEP, run, state
 from .kept import ROOT
+from .kill import SERVED, SWEEP, run, state
 
 COMMANDS = (
     "train --model llama-3.1-8b --cluster dgx-h100 --devices 64 --tp 4 --pp 2 --global-batch 256 --tokens 1e11",
@@ -25,11 +25,23 @@ COMMANDS = (
     "serve --model llama-3.1-8b --cluster trainium2 --tp 4 --rate 2 --requests 100 --input-tokens 1000 --output-tokens 100",
     "search train --model llama-3.1-8b --cluster dgx-h100 --devices 64 --global-batch 256 --seq-len 8192",
     "search serve --model llama-3.1-8b --clusters h100,l40s --concurrency 16 --requests 100 --input-tokens 512 --output-tokens 128",
-    "whatif --role serve --model llama-3.1-70b --cluster h100 --tp 4 --concurrency 8 --requests 50 --input-tokens 500 --output-tokens 50 --set chip.memory.bandwidth*=2",
+    "whatif --role serve --model llama-3.1-70b --cluster h100 --tp 4 --concurrency 8 --requests 50 --input-tokens 500 "
+    "--output-tokens 50 --set chip.memory.bandwidth*=2",
 )
 FEW = COMMANDS[:1] + COMMANDS[4:5]
-WORDS = ("provenance", "path", "files", "seconds", "took_s", "table", "answered_before", "evaluated")  # what tells time and place
-OTHER = os.environ.get("GAMBREL_OTHER_PYTHON", "")  # a command that runs another version of Python with Gambrel's libraries
+WORDS = (
+    "provenance",
+    "path",
+    "files",
+    "seconds",
+    "took_s",
+    "table",
+    "answered_before",
+    "evaluated",
+)  # what tells time and place
+OTHER = os.environ.get(
+    "GAMBREL_OTHER_PYTHON", ""
+)  # a command that runs another version of Python with Gambrel's libraries
 
 
 def figures(text: str) -> str:
@@ -54,7 +66,9 @@ def answer(python: list[str], words: list[str]) -> str:
 
 
 def version(python: list[str]) -> str:
-    done = subprocess.run([*python, "-c", "import platform; print(platform.python_version())"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*python, "-c", "import platform; print(platform.python_version())"], capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -68,7 +82,12 @@ def pythons(commands: tuple[str, ...] = COMMANDS) -> dict[str, Any]:
             wrong.append(f"{command}: not the same twice")
         if other and own != answer(other, words):
             wrong.append(f"{command}: Python {version(other)} differs")
-    return {"commands": len(commands), "python": version([sys.executable]), "other": version(other) if other else "", "wrong": wrong}
+    return {
+        "commands": len(commands),
+        "python": version([sys.executable]),
+        "other": version(other) if other else "",
+        "wrong": wrong,
+    }
 
 
 def workers(counts: tuple[int, ...] = (1, 2, 4)) -> dict[str, Any]:
@@ -86,7 +105,9 @@ def workers(counts: tuple[int, ...] = (1, 2, 4)) -> dict[str, Any]:
                     wrong.append(f"sweep of {name} over {count} workers: exit {code}: {said[-200:]}")
                 found[count] = state(out)
             points += json.loads((place / f"out{counts[0]}" / "result.json").read_bytes())["points"]
-            wrong += [f"sweep of {name}: {count} workers differ" for count in counts if found[count] != found[counts[0]]]
+            wrong += [
+                f"sweep of {name}: {count} workers differ" for count in counts if found[count] != found[counts[0]]
+            ]
     return {"sweeps": 2, "points": points, "workers": list(counts), "wrong": wrong}
 
 
@@ -108,7 +129,9 @@ def executors(runs: int = 20) -> dict[str, Any]:
     for number in range(runs):
         n = 400
         queues = [f"q{each}" for each in chance.integers(0, 5, n)]
-        after = [tuple(sorted({int(each) for each in chance.integers(0, place, 2)})) if place else () for place in range(n)]
+        after = [
+            tuple(sorted({int(each) for each in chance.integers(0, place, 2)})) if place else () for place in range(n)
+        ]
         schedule = Schedule.of(queues, chance.exponential(1.0, n).tolist(), after=after)
         one, two = (engine_run(schedule, executor=name) for name in ("simpy", "compiled"))
         if (one.start_s.tobytes(), one.end_s.tobytes()) != (two.start_s.tobytes(), two.end_s.tobytes()):
@@ -119,7 +142,9 @@ def executors(runs: int = 20) -> dict[str, Any]:
         requests = poisson(8.0, 300, 800, 100, spread=0.9, seed=number)
         pack = packed(setup, requests)[0]
         whole = [simulate(pack, requests, Fleet(2, "least_loaded"), leap=leap) for leap in (True, False)]
-        digests = {hashlib.blake2b(each.first_token_s.tobytes() + each.finish_s.tobytes()).hexdigest() for each in whole}
+        digests = {
+            hashlib.blake2b(each.first_token_s.tobytes() + each.finish_s.tobytes()).hexdigest() for each in whole
+        }
         if len(digests) != 1:
             wrong.append(f"serving {number}: leaping and stepping differ")
     return {"schedules": runs, "servings": max(1, runs // 5), "wrong": wrong}
@@ -154,7 +179,9 @@ def _cold(cache: Path) -> list[str]:
     """Two commands that compile the same code at the same time, then a third one that uses what they kept."""
     line = [sys.executable, "-c", "from sim.app.cli import main; main()", *FEW[1].split(), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GAMBREL_CACHE": str(cache)}
-    start = lambda: subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: E731
+    start = lambda: subprocess.Popen(
+        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     pair = [start(), start()]
     outs = [each.communicate() for each in pair]
     last = start()

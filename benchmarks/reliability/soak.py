@@ -82,13 +82,24 @@ def fleet(n: int) -> dict[str, Any]:
     rule = Scaling(least=2, most=24, target=48.0, every_s=15.0, cooldown_s=60.0)
     pool = Pool(pack, 4, start_s=45.0, mtbf_s=3600.0, repair_s=180.0, scaling=rule)
     run, watch = Run([pool], requests, Fleet(router="least_loaded"), seed=3), Watch(n)
-    for column in (*run.columns, run.cached_tokens, run.retries, run.moved_s, watch.ends):  # so that memory that is only touched later does not look like growth
+    for column in (
+        *run.columns,
+        run.cached_tokens,
+        run.retries,
+        run.moved_s,
+        watch.ends,
+    ):  # so that memory that is only touched later does not look like growth
         column += 0
     begin_s = time.process_time()
     run.env.process(watch.live(run))
     run.go(watch=[watch])
     spent_s = time.process_time() - begin_s
-    return {**_figures(run, watch, requests), "cpu_s": round(spent_s, 1), **_memory(watch.memory), "wrong": _wrong(run, watch, requests)}
+    return {
+        **_figures(run, watch, requests),
+        "cpu_s": round(spent_s, 1),
+        **_memory(watch.memory),
+        "wrong": _wrong(run, watch, requests),
+    }
 
 
 def _figures(run: Run, watch: Watch, requests: Requests) -> dict[str, Any]:
@@ -97,11 +108,18 @@ def _figures(run: Run, watch: Watch, requests: Requests) -> dict[str, Any]:
     mean_s = float((times_s[done, at.FINISH] - times_s[done, at.ARRIVAL]).mean())
     span_s = float(np.nanmax(times_s[:, at.FINISH]))
     return {
-        "requests": len(requests), "finished": int(done.sum()), "simulated_s": round(span_s), "failures": run.failures,
-        "starts": run.roster.starts, "sent_again": int(run.retries.sum()), "least_up": min(watch.up), "most_up": max(watch.up),
-        "tokens": int(tokens[:, at.MADE].sum()), "in_flight_seen": float(np.mean(watch.here[: int(span_s / SAMPLE_S)])),
+        "requests": len(requests),
+        "finished": int(done.sum()),
+        "simulated_s": round(span_s),
+        "failures": run.failures,
+        "starts": run.roster.starts,
+        "sent_again": int(run.retries.sum()),
+        "least_up": min(watch.up),
+        "most_up": max(watch.up),
+        "tokens": int(tokens[:, at.MADE].sum()),
+        "in_flight_seen": float(np.mean(watch.here[: int(span_s / SAMPLE_S)])),
         "in_flight_by_little": len(requests) / span_s * mean_s,
-    }  # fmt: skip
+    }
 
 
 def _wrong(run: Run, watch: Watch, requests: Requests) -> list[str]:
@@ -118,10 +136,13 @@ def _wrong(run: Run, watch: Watch, requests: Requests) -> list[str]:
         "more KV than there is": bool(watch.over_full) or any(core.counts[at.PEAK_BLOCKS] > blocks for core in cores),
         "KV did not come back": any(core.counts[at.FREE] != blocks or core.counts[at.KV_TOKENS] for core in cores),
         "somebody is left": any(core.counts[at.N_RUNNING] + core.counts[at.N_WAITING] for core in cores),
-        "fewer tokens computed than made": sum(int(core.counts[at.DECODED]) for core in cores) < int((requests.output_tokens - 1).sum()) - int(run.retries.sum()),
-        "Little's law is off by more than 1%": not math.isclose(figures["in_flight_seen"], figures["in_flight_by_little"], rel_tol=0.01),
+        "fewer tokens computed than made": sum(int(core.counts[at.DECODED]) for core in cores)
+        < int((requests.output_tokens - 1).sum()) - int(run.retries.sum()),
+        "Little's law is off by more than 1%": not math.isclose(
+            figures["in_flight_seen"], figures["in_flight_by_little"], rel_tol=0.01
+        ),
         "nothing failed, or nothing was scaled": not (run.failures and run.roster.starts > run.failures),
-    }  # fmt: skip
+    }
     return [name for name, broken in checks.items() if broken]
 
 
@@ -129,7 +150,12 @@ def _memory(samples: list[int]) -> dict[str, Any]:
     """After a tenth, at the end, and growth over the second half by a straight line, in bytes."""
     second = np.array(samples[len(samples) // 2 :], dtype=np.float64)
     slope = float(np.polyfit(np.arange(len(second)), second, 1)[0]) * len(second) if len(second) > 2 else 0.0
-    return {"memory_samples": len(samples), "memory_first": samples[len(samples) // 10], "memory_last": samples[-1], "grown_second_half": round(slope)}
+    return {
+        "memory_samples": len(samples),
+        "memory_first": samples[len(samples) // 10],
+        "memory_last": samples[-1],
+        "grown_second_half": round(slope),
+    }
 
 
 def streamed(n: int) -> dict[str, Any]:
@@ -149,5 +175,9 @@ def streamed(n: int) -> dict[str, Any]:
             yield piece
 
     out = stream(pack, pieces(), 10, router="least_loaded")
-    wrong = [] if (out.finished, out.output_tokens) == (n, given) else [f"{out.finished} of {n} requests, {out.output_tokens} of {given} tokens"]
+    wrong = (
+        []
+        if (out.finished, out.output_tokens) == (n, given)
+        else [f"{out.finished} of {n} requests, {out.output_tokens} of {given} tokens"]
+    )
     return {"requests": out.requests, "finished": out.finished, "rows": out.rows, **_memory(samples), "wrong": wrong}

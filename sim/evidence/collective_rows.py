@@ -39,8 +39,8 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
 def _answer(row: Row, context: Context) -> Answer:
     chip = context.chip(row.text("device"))
     devices, nodes, size = row.need("num_devices"), row.count("nodes") or 1, row.number("bytes")
-    if size is None:
-        raise Skip("bytes is not stated")
+    if size is None or size <= 0:
+        raise Skip("bytes is not stated, or none are moved")
     op = row.text("op")
     steps = _expert_steps(row, size, (devices, nodes)) if op.startswith("moe_") else [(op, size, devices, 1)]
     ranks = float(chip.ranks)  # one rank of each chip takes part; the others do the same beside it
