@@ -64,6 +64,9 @@ def read_stored(path: Path) -> Stored:
     contents = read_json(beside) if beside.is_file() else None
     if not isinstance(contents, dict | None):
         raise InputError(f"{beside}: is no facts.json of Gambrel. Give the folder as --out wrote it.")
+    price = (contents or {}).get("price")
+    if price is not None and not _is_number(price):
+        raise InputError(f"{beside}: price = {json.dumps(price)} is no number. Give the folder as --out wrote it.")
     return Stored(path, name, plain, scenario_of(plain["scenario"]), contents)
 
 
