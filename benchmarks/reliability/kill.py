@@ -45,6 +45,9 @@ axes:
 """
 
 
+SQLITE = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal")
+
+
 class Case(NamedTuple):
     """A command. words: its line, where {out} is the folder that it writes to; first, again: words that only a first run or one
     after a stop takes; whole: files that must be there in the end."""
@@ -163,7 +166,7 @@ def _is_whole(path: Path) -> bool:
             ".html": lambda: path.read_text(encoding="utf-8").rstrip().endswith("</html>") or 1 / 0,
         }
         readers.get(path.suffix, path.read_bytes)()
-        return path.stat().st_size > 0 or path.suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm")
+        return path.stat().st_size > 0 or path.suffix in SQLITE
     except Exception:
         return False
 
@@ -197,7 +200,7 @@ def state(out: Path) -> dict[str, str]:
     return {
         str(path.relative_to(out)): _hash(path)
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.suffix not in (".sqlite", ".sqlite-wal", ".sqlite-shm") and not _hidden(path, out)
+        if path.is_file() and path.suffix not in SQLITE and not _hidden(path, out)
     }
 
 

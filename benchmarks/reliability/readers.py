@@ -307,6 +307,21 @@ _MEASURED = {
     "power": "workloads/measured/power.csv",
     "campaigns": "workloads/measured/campaigns.csv",
 }
+_GOLDEN = "tests/catalog/samples"
+_IMPORTED = (
+    ("configs_training", "maxtext_golden.yml", "yaml"),
+    ("configs_training", "torchtitan_golden.toml", "text"),
+    ("launches", "sglang_golden.sh", "text"),
+    ("launches", "vllm_golden.sh", "text"),
+    ("logs", "astra_network_golden.yml", "yaml"),
+    ("logs", "dcgm_golden.txt", "text"),
+    ("logs", "kineto_golden.json", "json"),
+    ("logs", "mlperf_summary_golden.txt", "text"),
+    ("logs", "nvidia_smi_golden.csv", "csv"),
+    ("served", "guidellm_golden.json", "json"),
+    ("served", "llmperf_golden.json", "json"),
+    ("served", "trtllm_golden.json", "json"),
+)
 _TRACES, _SERVED, _RUNS = (f"tests/catalog/samples/{name}" for name in ("traces", "served", "runs"))
 
 
@@ -334,6 +349,15 @@ def _readers() -> Iterable[Reader]:
     yield Reader("trace, gzipped", "text", ".csv.gz", _packed(_TRACES, "azure*golden.csv"), _trace)
     for name, path in _MEASURED.items():
         yield Reader(f"table, {name}", "csv", ".csv", _head(path), _table)
+    for folder, file, kind in _IMPORTED:
+        found = Path(file)
+        yield Reader(
+            f"import, {found.stem.removesuffix('_golden')}",
+            kind,
+            found.suffix,
+            _files(f"{_GOLDEN}/{folder}", file),
+            _import,
+        )
     yield Reader("benchmark, vLLM", "json", ".json", _files(_SERVED, "vllm_golden.json"), _import)
     yield Reader("benchmark, SGLang", "jsonl", ".jsonl", _files(_SERVED, "sglang_golden.jsonl"), _import)
     yield Reader("benchmark, AIPerf", "json", ".json", _files(_SERVED, "aiperf_golden.json"), _import)

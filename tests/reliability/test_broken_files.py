@@ -17,6 +17,7 @@ from sim.errors import MOST_LETTERS, GambrelError, InputError
 
 SLOW = (
     "table",
+    "import",
     "result.json",
     "facts.json",
     "Megatron",
