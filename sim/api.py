@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -165,7 +165,7 @@ def _memory(asked: _Asked) -> tuple[dict[str, float], float]:
         from .serving.memory import memory_parts as serving_parts
 
         parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine, asked.draft_model)
-    return parts, math.fsum(parts.values())
+    return parts, fsum(parts.values())
 
 
 def _seq_len(scenario: Scenario) -> int:
@@ -173,7 +173,7 @@ def _seq_len(scenario: Scenario) -> int:
 
 
 def _memory_verdict(asked: _Asked, parts: dict[str, float]) -> tuple[str, bool]:
-    capacity, needed, fullest = asked.target.chip.memory.capacity_bytes, math.fsum(parts.values()), ""
+    capacity, needed, fullest = asked.target.chip.memory.capacity_bytes, fsum(parts.values()), ""
     name = f"{asked.model.name} on {asked.devices:,} x {asked.target.chip.name}"
     if asked.training:
         from .training.memory import fullest_stage, usable_bytes
