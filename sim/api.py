@@ -206,7 +206,7 @@ def _memory_verdict(asked: _Asked, parts: dict[str, float]) -> tuple[str, bool]:
 
 def _largest(parts: dict[str, float]) -> str:
     name, size = max(parts.items(), key=lambda item: item[1], default=("", 0.0))
-    return f"{name} take {text(size, 'bytes')} a chip" if name else ""
+    return f"{name}: {text(size, 'bytes')} a chip, the largest part" if name else ""
 
 
 def _next_fit(asked: _Asked, fits: bool) -> tuple[str, ...]:
@@ -222,9 +222,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
 
     library = library or default_library()
     if not isinstance(scenario.demand, TokenBudget):
-        raise InputError(
-            "demand: training needs a token budget (kind: tokens), not traffic. Use gambrel serve for traffic."
-        )
+        raise InputError("demand: training needs a token budget (kind: tokens). Use gambrel serve for traffic.")
     asked = _Asked(scenario, library, True)
     answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand, scenario.campaign, scenario.seed)
     parts, needed = _memory(asked)

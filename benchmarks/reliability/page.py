@@ -20,13 +20,10 @@ it goes on where it was stopped). {where}
 
 def page(found: Runs) -> str:
     """The whole page. found: by part, see `__main__`."""
-    parts = (
-        _fuzz(found["fuzz"], found["guided"]),
-        _kill(found["kill"]),
-        _together(found["together"]),
-        _same(found),
-        _soak(found),
-    )
+    parts = [_fuzz(found["fuzz"], found["guided"]), _kill(found["kill"])]
+    parts += [_together(found["together"])] if "together" in found else []
+    parts += [_same(found)] if "pythons" in found else []
+    parts += [_soak(found)] if "fleet" in found else []
     return HEAD.format(where=_where(found)) + "\n".join(parts)
 
 

@@ -245,6 +245,7 @@ COMMANDS = {
             "three-regions",
         ),
     ),
+    "ui": Command("ui", "Show the local page: questions, what-if sliders, catalogue, accuracy. On this machine only."),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 GROUPS = {
