@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
@@ -163,7 +164,7 @@ def _memory(asked: _Asked) -> tuple[dict[str, float], float]:
         from .serving.memory import memory_parts as serving_parts
 
         parts = serving_parts(asked.model, asked.plan, asked.target, asked.group.engine, asked.draft_model)
-    return parts, sum(parts.values())
+    return parts, fsum(parts.values())
 
 
 def _seq_len(scenario: Scenario) -> int:
@@ -171,7 +172,7 @@ def _seq_len(scenario: Scenario) -> int:
 
 
 def _memory_verdict(asked: _Asked, parts: dict[str, float]) -> tuple[str, bool]:
-    capacity, needed, fullest = asked.target.chip.memory.capacity_bytes, sum(parts.values()), ""
+    capacity, needed, fullest = asked.target.chip.memory.capacity_bytes, fsum(parts.values()), ""
     name = f"{asked.model.name} on {asked.devices:,} x {asked.target.chip.name}"
     if asked.training:
         from .training.memory import fullest_stage, usable_bytes
@@ -213,9 +214,7 @@ def train(scenario: Scenario, library: Library | None = None, progress: Progress
 
     library = library or default_library()
     if not isinstance(scenario.demand, TokenBudget):
-        raise InputError(
-            "demand: training needs a token budget (kind: tokens), not traffic. Use gambrel serve for traffic."
-        )
+        raise InputError("demand: training needs a token budget (kind: tokens). Use gambrel serve for traffic.")
     asked = _Asked(scenario, library, True)
     answered = answer.answer(asked.model, asked.plan, asked.target, scenario.demand, scenario.campaign, scenario.seed)
     parts, needed = _memory(asked)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_LETTERS = 1000  # of a message: a value of a broken file may be as long as the file
+
 
 class GambrelError(Exception):
-    """One line that names the place, the value and the remedy."""
+    """One line that names the place, the value and the remedy. Of a longer text the middle is left out."""
 
     exit_code = 2
+
+    def __init__(self, text: str) -> None:
+        if len(text) > MOST_LETTERS:
+            text = f"{text[: MOST_LETTERS // 2]} ... {text[-MOST_LETTERS // 3 :]}"
+        super().__init__(" ".join(text.splitlines()))
 
 
 class InputError(GambrelError):

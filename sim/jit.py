@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,7 +57,24 @@ vars(numba.config)["CACHE_DIR"] = str(cache_folder())
 def jit(function: Function) -> Function:
     """Compile for arrays, scalars and NamedTuples; cached on disk, released from the GIL, IEEE arithmetic kept."""
     compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    compiled._cache.save_overload = _one_at_a_time(compiled._cache.save_overload)
     return cast(Function, compiled)
+
+
+def _one_at_a_time(save: Callable[..., None]) -> Callable[..., None]:
+    """Numba numbers the files of a function by what its index held; two processes that compile two of its signatures at once
+    would give both the same number. On a full disk the code is compiled anew in the next process."""
+
+    def saved(*arguments: Any) -> None:
+        try:
+            with (Path(vars(numba.config)["CACHE_DIR"]) / ".lock").open("w") as lock:
+                if fcntl is not None:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                save(*arguments)
+        except OSError as error:
+            print(f"gambrel: compiled code is not kept: {error}", file=sys.stderr)
+
+    return saved
 
 
 def inline(function: Function) -> Function:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -252,6 +253,7 @@ GROUPS = {
     "export": "Export: files that other tools read. `gambrel export traffic --help`.",
 }
 WORDS = tuple(dict.fromkeys(word for name in COMMANDS for word in name.split(" ")))
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EPILOG = "Start with: gambrel demo"
 
 
@@ -312,6 +314,11 @@ def run(arguments: list[str]) -> int:
     except GambrelError as error:
         print(f"gambrel: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"gambrel: {_full(error)}", file=sys.stderr)
+        return 2
     except Exception as error:
         message: Callable[[], str] | None = getattr(error, "format_message", None)  # how typer marks errors of usage
         if message is None:
@@ -320,6 +327,10 @@ def run(arguments: list[str]) -> int:
         print(f"gambrel: {message()} See `{place} --help`.", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _full(error: OSError) -> str:
+    return f"{error.filename or 'a file'}: cannot be written ({error.strerror}). Free space, or choose another place."
 
 
 def main() -> None:
@@ -331,6 +342,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"gambrel: standard output: cannot be written ({error.strerror}). Free space.", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -121,7 +122,7 @@ def _serving(call: Call, path: Path) -> tuple[float, Figure]:
     library, asked = call.library(), read_scenario(path)
     result = api.serve(asked, library)
     cost = _known(result, "cost", path)
-    millions = sum(result[name].value or 0.0 for name in ("tokens_in", "tokens_out")) / 1e6
+    millions = math.fsum(result[name].value or 0.0 for name in ("tokens_in", "tokens_out")) / 1e6
     return active_parameters(library.model(asked.groups[0].model)), cost.scaled(1.0 / millions, "usd")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..errors import InputError
 from .changes import change
 from .command import command
 from .options import parsed, plain
-from .output import Call, Progress, emit
+from .output import Call, Progress, emit, write_files
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,9 +62,9 @@ def sweep(
         print(f"gambrel: stopped; {call.out} keeps what is answered. Go on with --resume.", file=sys.stderr)
         raise
     table = call.out / "results.parquet"
-    temporary = table.with_suffix(".part")
-    found.table.write_parquet(temporary)
-    temporary.replace(table)
+    whole = io.BytesIO()
+    found.table.write_parquet(whole)
+    write_files(call.out, {table.name: whole.getvalue()})
     emit(call, document_of(asked, found, table), screen(asked, found, table))
     return 0 if found.counts["ok"] else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -275,7 +276,7 @@ def _grow(branch: Any, term: Term, depth: int) -> None:
         share = f" ({each.value / term.value:.1%})" if summed and term.value and len(shown) > 1 else ""
         _grow(branch.add(_line(each, share)), each, depth - 1)
     if len(shown) > most:
-        rest = f": {sum(each.value for each in shown[most:]):.4g} {term.unit}" if summed else ""
+        rest = f": {math.fsum(each.value for each in shown[most:]):.4g} {term.unit}" if summed else ""
         branch.add(f"and {len(shown) - most} smaller ones{rest}")
 
 

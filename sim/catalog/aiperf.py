@@ -5,6 +5,7 @@ Keys of aiperf's page on profile exports (October 2025).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..errors import InputError
@@ -39,7 +40,9 @@ def read_requests(found: list[tuple[Record, str]], name: str, model: str = "") -
     rows = [row for record, place in found if (row := _request(Source(record, place, set()))) is not None]
     if not rows:
         raise InputError(f"{name}: no request was answered. Give a file with at least one.")
-    given, made, ttft_ms, tpot_ms, latency_s = (sum(each) / len(rows) for each in list(zip(*rows, strict=True))[:5])
+    given, made, ttft_ms, tpot_ms, latency_s = (
+        math.fsum(each) / len(rows) for each in list(zip(*rows, strict=True))[:5]
+    )
     span_s = max(row[6] for row in rows) - min(row[5] for row in rows)
     in_flight = latency_s * len(rows) / span_s if span_s > 0.0 else 1.0
     first = found[0][0]["metadata"]

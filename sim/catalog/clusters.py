@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -118,7 +119,7 @@ class Cluster(Record):
     def failures_per_s(self, devices: int) -> float:
         """Failures a second of all that so many chips stand on, people's part left out; 0 if no rates are stated."""
         mtbf_s = self.reliability.mtbf_s if self.reliability is not None else {}
-        return sum(
+        return math.fsum(
             units_of(name, self.chips_per_node, devices) / value
             for name, value in mtbf_s.items()
             if name != BY_HAND_ONLY

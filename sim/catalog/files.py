@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +18,7 @@ import yaml
 from ..errors import InputError
 
 MAX_BYTES = 10_000_000
+PART = ".part"
 MAX_NODES = 500_000
 MAX_DEPTH = 100
 
@@ -182,12 +187,20 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}:{error.lineno}: not valid JSON: {error.msg}. Mend the line.") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply. Flatten the file.") from None
+    except ValueError:  # more digits than Python reads
+        raise InputError(f"{path}: holds a number of thousands of digits. Write it shorter.") from None
+
+
+STALE_S = 3600.0  # a temporary file that is older was left by a process that was killed
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that it is either whole or not there: to a temporary name beside it, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        if left.stat().st_mtime < time.time() - STALE_S:
+            left.unlink(missing_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -196,3 +209,36 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@contextmanager
+def held(lock: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, which is let go however this process ends. Raises InputError if another process holds it for `wait_s`.
+
+    Where the system or the file system knows no such locks, nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    until_s = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until_s:
+                    waited = f" for {wait_s:g} s" if wait_s else ""
+                    raise InputError(
+                        f"{lock.parent}: in use by another process{waited}. Wait, or take another folder."
+                    ) from None
+                time.sleep(0.05)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(handle)

@@ -52,6 +52,15 @@ def read_grid(path: Path) -> Grid:
     Raises InputError with file, line, value and remedy.
     """
     reader = csv.DictReader(io.StringIO(read_text(path)))
+    try:
+        return _grid(reader, path)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not valid CSV: {error}. Mend the line.") from None
+    except OverflowError:
+        raise InputError(f"{path}:{reader.line_num}: the hours leave the years 1 to 9999. Mend the dates.") from None
+
+
+def _grid(reader: csv.DictReader[str], path: Path) -> Grid:
     missing = set(COLUMNS) - set(reader.fieldnames or ())
     if missing:
         raise InputError(f"{path}:1: the column {sorted(missing)[0]} is missing. Columns: {', '.join(COLUMNS)}.")

@@ -49,7 +49,7 @@ class Arguments:
         value = self.text(becomes, *names)
         if value is None:
             return None
-        if not value.isdecimal() or int(value) < 1 or len(value) > 12:
+        if not value.isdecimal() or len(value) > 12 or int(value) < 1:
             name = next(each for each in names if each in self.values)
             remedy = "The file does not set it; write the number." if "$" in value else "Write a whole number above 0."
             raise InputError(f"{self.place(name)}: {name} = {value!r}. {remedy}")

@@ -17,7 +17,10 @@ from ..errors import InputError
 from .files import parse_yaml
 from .imported import Note, Said
 
-PRINTED = re.compile(r"^\W*(?:\[[^\]]*\]\s*:?\s*|\d+:\s*)?([a-z][a-z0-9_]*) \.{2,} ?(.*?)\s*$")
+# what stands before a printed argument; bounded, so that a line of thousands of brackets is read in no time
+_BEFORE = r"^[^\w\n]{0,40}(?:\[[^\]\n]{0,200}\][^\S\n]{0,40}:?[^\S\n]{0,40}|\d{1,20}:[^\S\n]{0,40})?"
+PRINTED = re.compile(_BEFORE + r"([a-z][a-z0-9_]*) \.{2,} ?(.*)$")
+_PRINTED_FIRST = re.compile(_BEFORE + r"(?:tensor_model_parallel_size|num_layers) \.{2,}", re.MULTILINE)
 ITERATION = re.compile(r"\biteration\s+(\d+)\s*/\s*\S+\s*\|.*?elapsed time per iteration \(ms\):\s*([^|\s]*)\s*(\|?)")
 _FLAG = re.compile(r"(?<![\w-])--([a-zA-Z][\w.-]*)((?:[= \t]+(?!--)[^\s\\=]+)*)")
 _ASSIGNED = re.compile(
@@ -33,6 +36,7 @@ _OPERATORS: dict[type, Any] = {
     ast.Div: operator.floordiv,
     ast.FloorDiv: operator.floordiv,
 }
+MOST_LETTERS, MOST_SUM = 10_000, 10**15  # of a variable, of a sum
 WARM_UP_SHARE = 5  # a fifth of the logged intervals, at least the first, is warm-up
 
 
@@ -66,8 +70,8 @@ def looks_like(text: str) -> bool:
     return bool(
         ITERATION.search(text)
         or re.search(r"(?:--tensor-model-parallel-size|--num-layers|--hidden-size)\b", text)
-        or re.search(r"^\W*(?:\[[^\]]*\]\s*:?\s*|\d+:\s*)?(?:tensor_model_parallel_size|num_layers) \.{2,}", text, re.M)
-        or re.search(r"^\s*(?:tensor_model_parallel_size|num_layers|hidden_size):\s*\S", text, re.M)
+        or _PRINTED_FIRST.search(text)
+        or re.search(r"^[^\S\n]*(?:tensor_model_parallel_size|num_layers|hidden_size):\s*\S", text, re.M)
     )
 
 
@@ -152,7 +156,7 @@ def _variables(text: str, set_before: dict[str, str], words: Words) -> dict[str,
             value = found[2].strip("\"'")
             if "--" not in value:
                 variables[found[1]] = _filled(value, variables, words) if "$" in value else value
-        for sums in re.finditer(r"([A-Za-z_]\w*)=(\$\(\(.*\)\))", line):
+        for sums in re.finditer(r"(?<!\w)([A-Za-z_]\w*)=(\$\(\(.*\)\))", line):
             variables[sums[1]] = _filled(sums[2], variables, words)
     return variables
 
@@ -172,12 +176,14 @@ def _filled(value: str, variables: dict[str, str], words: Words) -> str:
         return found[0]
 
     filled = _VARIABLE.sub(known, value)
+    if len(filled) > MOST_LETTERS:  # a variable that holds itself twice, line after line
+        return value
     sums = re.fullmatch(r"\$\(\((.*)\)\)", filled.strip())
     if sums is None:
         return filled
     inner = re.sub(r"[A-Za-z_]\w*", lambda each: variables.get(each[0], each[0]), sums[1])
     result = _sum(inner)
-    return value if result is None else str(result)
+    return value if result is None or abs(result) > MOST_SUM else str(result)
 
 
 def _sum(text: str) -> int | None:
@@ -192,7 +198,7 @@ def _sum(text: str) -> int | None:
 
     try:
         return value(ast.parse(text.strip(), mode="eval").body)
-    except (ValueError, SyntaxError, ZeroDivisionError, RecursionError):
+    except (ValueError, SyntaxError, ZeroDivisionError, RecursionError, MemoryError):
         return None
 
 

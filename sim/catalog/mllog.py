@@ -136,10 +136,10 @@ def _event(text: str, line: int, place: str) -> Event:
         raise InputError(
             f"{place}: {shown!r} is no JSON object with key and time_ms. Mend the line, or remove it."
         ) from None
-    if not isinstance(key, str) or isinstance(time_ms, bool) or not isinstance(time_ms, int | float):
-        raise InputError(
-            f"{place}: key = {key!r}, time_ms = {time_ms!r}: a text and a number are expected. Mend the line."
-        )
+    number = isinstance(time_ms, int | float) and not isinstance(time_ms, bool)
+    if not isinstance(key, str) or not number or not abs(time_ms) < 1e18:
+        shown = json.dumps(time_ms) if not isinstance(time_ms, int) or abs(time_ms) < 10**40 else "without end"
+        raise InputError(f"{place}: key = {key!r}, time_ms = {shown}: a text and a number are expected. Mend the line.")
     metadata = data.get("metadata")
     return Event(key, data.get("value"), metadata if isinstance(metadata, dict) else {}, time_ms / 1e3, line)
 

@@ -158,7 +158,7 @@ def _kv_cache(config: dict[str, Any], place: str) -> str | None:
         return _weights(scheme, f"{place}.kv_cache_scheme")
     algorithm = config.get("kv_cache_quant_algo")
     known = {None: None, "FP8": "fp8", "INT8": "int8", "NVFP4": "fp4"}
-    if algorithm not in known:
+    if not isinstance(algorithm, str | None) or algorithm not in known:
         raise InputError(f"{place}.kv_cache_quant_algo = {algorithm!r} is not modelled. Known: FP8, INT8, NVFP4.")
     return known[algorithm]
 

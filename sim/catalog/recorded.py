@@ -27,6 +27,8 @@ class Recorded(Library):
         self.made: dict[str, Record] = {}
 
     def _record(self, kind: type[R], name: str) -> R:
+        if name not in self.contents:
+            raise InputError(f"facts.json: {name} is missing. Give the folder as --out wrote it.")
         if name not in self.made:
             self.made[name] = of_plain(kind, self.contents[name], name)
         found = self.made[name]

@@ -140,7 +140,7 @@ def _chosen(records: list[type[Record]], value: dict[str, Any], path: Path_, doc
         raise InputError(
             f"{document.place(path)}: {_dotted(path)}.kind = {kind!r} is not known. {did_you_mean(str(kind), known)}"
         )
-    return known[str(kind)]
+    return known[kind]
 
 
 def _record_types(annotation: Any) -> list[type[Record]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -144,7 +145,12 @@ def _clock_s(values: Sequence[bytes]) -> FloatArray:
     if _OFFSET.search(b"\n".join(values)):
         raise ValueError("an offset from UTC other than +00:00")
     texts = np.array([value.removesuffix(b"+00:00").removesuffix(b"Z") for value in values]).astype(str)
-    stamps = texts.astype("datetime64[ns]")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of NumPy: it would read over an offset
+        try:
+            stamps = texts.astype("datetime64[ns]")
+        except UserWarning:
+            raise ValueError("an offset from UTC") from None
     since = (stamps - np.datetime64("2020-01-01", "ns")).astype(np.float64)
     whole = (np.char.str_len(texts) >= len("2023-11-16 18:15:46")) & np.char.startswith(texts, "20") & ~np.isnat(stamps)
     return np.where(whole, since, np.nan) * 1e-9

@@ -113,7 +113,7 @@ def _lost_s(row: Row, chip: Chip, devices: int, context: Context, mtbf_s: float)
     if by_hand(row):
         asked = normal(row.text("model"))
         hours = [value for name, value in BY_HAND_H.items() if not asked.startswith(name)]
-        return 3600.0 * sum(hours) / len(hours)
+        return 3600.0 * math.fsum(hours) / len(hours)
     state_bytes = BYTES_PER_PARAMETER * _parameters(row, context) / devices
     host = chip.host
     pause_s = state_bytes / ((host.bandwidth_bytes_per_s if host else None) or HOST_BYTES_PER_S)
@@ -125,7 +125,7 @@ def _parameters(row: Row, context: Context) -> float:
     model = context.model_named(row.text("model"))
     if model is not None:
         return parameters(model)
-    sizes = [float(size) for size in re.findall(r"(\d+(?:\.\d+)?)B\b", row.text("model"))]
+    sizes = [float(size) for size in re.findall(r"(?<![\d.])(\d{1,15}(?:\.\d{1,15})?)B\b", row.text("model"))]
     return 1e9 * max(sizes, default=100.0)
 
 

@@ -39,8 +39,8 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
 def _answer(row: Row, context: Context) -> Answer:
     chip = context.chip(row.text("device"))
     devices, nodes, size = row.need("num_devices"), row.count("nodes") or 1, row.number("bytes")
-    if size is None:
-        raise Skip("bytes is not stated")
+    if size is None or size <= 0:
+        raise Skip("bytes is not stated, or none are moved")
     op = row.text("op")
     steps = _expert_steps(row, size, (devices, nodes)) if op.startswith("moe_") else [(op, size, devices, 1)]
     ranks = float(chip.ranks)  # one rank of each chip takes part; the others do the same beside it
@@ -70,6 +70,8 @@ def _host_s(row: Row, library: str, sizes: tuple[int, int]) -> float:
     """Least time between two collectives of one process that launches them on all chips of its node in turn [s]: where the
     notes say so, and where they say nothing (LAUNCHED). sizes: chips and nodes."""
     devices, nodes = sizes
+    if devices < nodes:
+        raise Skip(f"{devices} chips cannot stand in {nodes} nodes")
     notes = row.text("notes")
     said = ONE_PROCESS.search(notes)
     alone = nodes == 1 and library in NCCL_TESTS and not OWN_PROCESS.search(notes)
@@ -87,6 +89,8 @@ def _expert_steps(row: Row, size: float, sizes: tuple[int, int]) -> list[tuple[s
     """An expert exchange sends each token once to each node that it needs, and there once to each chip. `size`: bytes of one
     rank's tokens. First the step whose rate is published: between nodes if there are several, else inside the node."""
     devices, nodes = sizes
+    if devices < nodes:
+        raise Skip(f"{devices} chips cannot stand in {nodes} nodes")
     notes = row.text("notes")
     stated = [re.search(pattern, notes) for pattern in (r"top-(\d+) experts", r"top-(\d+) groups")]
     topk, groups = (int(m[1]) if m else default for m, default in zip(stated, (TOP_K, TOP_GROUPS), strict=True))
@@ -104,11 +108,15 @@ def cluster_for(row: Row, chip: Chip, sizes: tuple[int, int], library: Library) 
     """The cluster of the catalogue that the row's system names, else the chip's own ports; with the row's chips in a node, its
     network rate and its torus where it states them. sizes: chips and nodes."""
     devices, nodes = sizes
+    if devices < nodes:
+        raise Skip(f"{devices} chips cannot stand in {nodes} nodes")
     cluster = _named(row.text("system"), chip, library) or cluster_of(chip)
     inner, outer = cluster.tiers[0], cluster.tiers[1:]
-    torus = re.search(r"\b(\d+)x(\d+)x(\d+)\b", row.text("system"))
+    torus = re.search(r"\b(\d{1,6})x(\d{1,6})x(\d{1,6})\b", row.text("system"))
     changed: dict[str, object] = {}
     if inner.kind == "torus" and torus:
+        if any(not 1 <= int(n) <= devices for n in torus.groups()):
+            raise Skip(f"a torus of {torus[0]} has no place for {devices} chips")
         dims = tuple(Dim(size=int(n), wrap=int(n) > 2) for n in torus.groups())
         changed = {"dims": dims, "size": math.prod(dim.size for dim in dims)}
     elif (inner.size or 0) <= RACK and devices // nodes < (inner.size or 0):

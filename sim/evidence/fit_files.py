@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from ..catalog.files import read_yaml, write_whole
+from ..catalog.files import held, read_yaml, write_whole
 from ..cost.parameters import TABLES
-from ..errors import InputError
 from .fit import ChipFit, GroupFit
 from .groups import family_key
 from .joint import Errors
@@ -100,7 +96,7 @@ def merge(shelf: Shelf, subject: str, stack: str, entries: Sequence[Entry], made
     name = f"{subject}--{stack}"
     path = shelf.folder / "devices" / "calibrations" / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _held(path):
+    with held(path.with_name(f".{path.name}.lock"), WAIT_S):
         under = path if path.exists() else shelf.known.get(name)
         document = dict(read_yaml(under).data) if under else _empty(subject, stack, entries[0].basis, made)
         for entry in entries:
@@ -190,23 +186,3 @@ def short(value: float, digits: int = 4) -> float:
     """Rounded to so many digits; whole numbers as such."""
     number = float(f"{value:.{digits}g}")
     return int(number) if number == int(number) else number
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Nobody else writes the file meanwhile: a lock file beside it. Raises InputError if it stays for WAIT_S."""
-    lock = path.with_name(f".{path.name}.lock")
-    for _ in range(int(WAIT_S / 0.1)):
-        try:
-            os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
-            break
-        except FileExistsError:
-            time.sleep(0.1)
-    else:
-        raise InputError(
-            f"{lock}: another process has been writing {path.name} for {WAIT_S:g} s. Remove the lock if not."
-        )
-    try:
-        yield
-    finally:
-        lock.unlink()

@@ -69,25 +69,46 @@ def csv_of(text: str, name: str) -> str | None:
 def _json(text: str) -> Mapping[str, Any] | None:
     try:
         document = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     known = isinstance(document, dict) and isinstance(document.get("results"), list) and "config" in document
     return document if known else None
 
 
+def _objects(value: Any, place: str) -> list[dict[str, Any]]:
+    """A list of objects. Raises InputError for anything else."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise InputError(f"{place} is no list of objects. Give the file as nccl-tests wrote it.")
+    return value
+
+
+def _count(config: Mapping[str, Any], key: str, name: str) -> int:
+    """A whole number from 1 on; 1 where it is not said."""
+    value = config.get(key, 1)
+    text = str(value)[:20]
+    if isinstance(value, bool) or not text.isdecimal() or not 1 <= int(text) < 10**6:
+        raise InputError(
+            f"{name}: config.{key} = {text!r} is not a number from 1 on. Give the file as nccl-tests wrote it."
+        )
+    return int(text)
+
+
 def _rows_of_json(document: Mapping[str, Any], name: str) -> Iterator[tuple[str, ...]]:
     config = document["config"]
-    devices = config.get("devices") or [{}]
+    if not isinstance(config, dict):
+        raise InputError(f"{name}: config is no object. Give the file as nccl-tests wrote it.")
+    devices = _objects(config.get("devices") or [{}], f"{name}: config.devices")
     own = [each for each in devices if each.get("group") == devices[0].get("group")]
     # a process reports the first of its devices
-    ranks = len(own) * int(config.get("nthreads", 1)) * int(config.get("ngpus", 1))
+    ranks = len(own) * _count(config, "nthreads", name) * _count(config, "ngpus", name)
     hosts = {str(each.get("hostname", "")) for each in own}
-    program = str((document.get("args") or [""])[0])
+    words = document.get("args") or [""]
+    program = str(words[0] if isinstance(words, list) else words)
     run = _Run(_op(program, name), _one_host(hosts, ranks, name), _device(str(devices[0].get("device_info", ""))))
-    for index, row in enumerate(document["results"]):
+    for index, row in enumerate(_objects(document["results"], f"{name}: results")):
         place = f"{name}: results[{index}]"
         body = row.get("out_of_place") or row.get("in_place") or {}
-        if "time" not in body:
+        if not isinstance(body, dict) or "time" not in body:
             raise InputError(f"{place}: no time of the device: the run measured the host. Run it without -C.")
         yield _row(run, (str(row.get("size")), str(row.get("type")), str(body["time"])), place)
 
@@ -106,6 +127,8 @@ def _rows_of_text(text: str, name: str) -> Iterator[tuple[str, ...]]:
             ranks.append(found.groups(""))
         elif re.match(r"#.*\bsize\b.*\bcount\b.*\balgbw\b", line):
             heads = line.lstrip("# ").split()
+            if "type" not in heads:
+                raise InputError(f"{place}: no column 'type' among {heads}. Give the output as nccl-tests wrote it.")
             if "time" not in heads:
                 raise InputError(f"{place}: no time of the device: the run measured the host. Run it without -C.")
             run = _run(program, ranks, name)
@@ -151,7 +174,7 @@ def _device(text: str) -> str:
 def _row(run: _Run, cells: tuple[str, str, str], place: str) -> tuple[str, ...]:
     """cells: size in bytes, type, microseconds."""
     size, label, time_us = cells
-    if not size.isdigit() or (label not in _TYPES and label not in _WIDE):
+    if not size.isdecimal() or len(size) > 18 or (label not in _TYPES and label not in _WIDE):
         raise InputError(f"{place}: size = {size!r}, type = {label!r} is no row of nccl-tests. Mend the line.")
     dtype = _TYPES.get(label, "half")
     elements = int(size) // (1 if dtype == "int8" else 2)

@@ -138,19 +138,23 @@ def serving(row: Row, model: Model, target: Target) -> Serving:
     made = _noted(row, r"mean output (\d+) tokens") or OUTPUT_TOKENS
     room = replica.capacity(INPUT_TOKENS + made / 2.0)
     text = row.text("batch_or_concurrency")
-    running = min(int(text) if text.isdigit() else room, room)
+    running = min(int(text) if _is_count(text) else room, room)
     load = decoding(replica, Batch(running, INPUT_TOKENS, made))
     ranks = replica.plan.tp * replica.plan.pp * replica.plan.attention_dp * copies
     return Serving(load, replica.machine, ranks / devices, replica.share(running), float(running * copies))
 
 
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 12
+
+
 def _replica(row: Row, model: Model, target: Target, devices: int) -> tuple[Replica, int]:
     """One replica and how many there are; expert parallelism spans its tensor-parallel ranks, as in vLLM."""
-    stated = re.search(r"TP(\d+) EP(\d+) DP(\d+)", row.text("notes"))
+    stated = re.search(r"TP([1-9]\d{0,5}) EP([1-9]\d{0,5}) DP([1-9]\d{0,5})", row.text("notes"))
     dtypes = dtypes_of(model, target.chip, row.text("precision"))
     ranks = devices * target.chip.ranks
     text = row.text("batch_or_concurrency")
-    engine = Engine(max_num_seqs=max(int(text) if text.isdigit() else 1, target.stack.engine.max_num_seqs or 1))
+    engine = Engine(max_num_seqs=max(int(text) if _is_count(text) else 1, target.stack.engine.max_num_seqs or 1))
     if stated:
         tp, ep, dp = (int(group) for group in stated.groups())
         degrees = [max(tp, ranks // dp)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -90,6 +90,12 @@ def answered(row: Row, predict: Callable[[Row], T]) -> T | str:
         if str(error).startswith(row.place):
             raise
         return str(error)
+    except ValueError as error:
+        reasons: Callable[..., list[dict[str, Any]]] | None = getattr(error, "errors", None)  # a record's own
+        if reasons is None:
+            raise
+        first = reasons(include_url=False)[0]
+        return f"cannot be run as it is stated: {'.'.join(map(str, first['loc']))} = {first['input']!r:.40}: {first['msg']}"
 
 
 def collect(table: Table, answers: Iterable[Answer | str]) -> Predictions:

@@ -84,7 +84,7 @@ def _variant(
     if experts is not None and experts > 1:
         ffn = Moe(experts=experts, topk=topk or 1, width=expert_width or width, gated=gated)
     return Model(
-        id="row-" + re.sub(r"[^a-z0-9.-]+", "-", row.text("model").lower()).strip("-"),
+        id="row-" + re.sub(r"[^a-z0-9.-]+", "-", row.text("model").lower()).strip("-")[:60],
         name=row.text("model"),
         hidden=hidden,
         vocab=row.count("vocab") or 0,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import FloatArray, Table
+from .tables import FloatArray, Row, Table
 
 BoolArray = NDArray[np.bool_]
 TRAINING_TARGETS = ("step_time_s", "tokens_per_s_per_device", "tflops_per_device", "mfu_pct")
@@ -61,15 +61,18 @@ def training_tiers(table: Table) -> list[str]:
     D dense GPU with the whole layout stated, Dn without micro_batch, L without layout, M MoE on GPU, T TPU dense, Tm TPU MoE,
     A Trainium and Gaudi, V1 and Vn vTrain on one node and on several.
     """
-    return [_tier(row.cells) for row in table.rows()]
+    return [_tier(row) for row in table.rows()]
 
 
-def _tier(cells: dict[str, str]) -> str:
+def _tier(row: Row) -> str:
+    cells = row.cells
+
     def blank(column: str) -> bool:
-        return cells.get(column, "").strip() == ""
+        return row.text(column) == ""
 
     def degree(column: str) -> float:
-        return 1.0 if blank(column) else float(cells[column])
+        value = row.number(column)
+        return 1.0 if value is None else value
 
     precision, source, device = (cells.get(name, "").strip() for name in ("precision", "source", "device"))
     precision = precision.lower()
@@ -86,11 +89,11 @@ def _tier(cells: dict[str, str]) -> str:
         return "x:precision"
     if source == "deepseek-v3" or cells.get("id", "").startswith("palm-ref"):
         return "x:source"
-    if not device.startswith("TPU") and layout and ranks != float(cells["num_devices"]) * (2 if trainium else 1):
+    if not device.startswith("TPU") and layout and ranks != degree("num_devices") * (2 if trainium else 1):
         return "x:layout"
     if _DOUBT.search(cells.get("notes", "")):
         return "x:doubtful"
-    return _scored_tier(source, device, not blank("num_experts") and float(cells["num_experts"]) > 1, layout, blank)
+    return _scored_tier(source, device, degree("num_experts") > 1, layout, blank)
 
 
 def _scored_tier(source: str, device: str, moe: bool, layout: bool, blank: Callable[[str], bool]) -> str:

@@ -23,6 +23,8 @@ from ..errors import InputError, did_you_mean
 from .nccl_tests import csv_of
 
 FloatArray = NDArray[np.float64]
+MOST_COUNT = 10**12  # as in every file of the catalogue
+MOST = 1e200  # of a measured value: what is larger, or smaller than its inverse, no instrument reads
 
 
 class TableKind(NamedTuple):
@@ -133,7 +135,7 @@ class Row:
         value = self.number(column)
         if value is None or value == 0:
             return None
-        if value < 0 or value != int(value):
+        if not 0 < value <= MOST_COUNT or value != int(value):
             raise InputError(f"{self.place}: {column} = {self.text(column)!r} is not a whole number above 0. Mend it.")
         return int(value)
 
@@ -222,9 +224,10 @@ class Table:
 
 def _number_or_nan(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return math.nan
+    return value if value == 0.0 or 1.0 / MOST < abs(value) < MOST else math.nan
 
 
 def read_table(path: Path, library: Library | None = None) -> Table:

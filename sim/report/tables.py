@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -185,9 +186,9 @@ def share_table(amounts: Mapping[str, float], unit: str, least: float = 0.005) -
     from rich import box
     from rich.table import Table
 
-    whole = sum(amounts.values())
+    whole = math.fsum(amounts.values())
     shown = {name: amount for name, amount in amounts.items() if whole > 0 and amount >= least * whole}
-    rest = whole - sum(shown.values())
+    rest = whole - math.fsum(shown.values())
     if whole > 0 and rest > 0.0005 * whole:
         shown["other"] = rest
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, show_edge=False)

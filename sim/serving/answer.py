@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,7 +110,7 @@ def _leading(passes: list[dict[str, MeanPass]], served: Served) -> dict[str, Mea
     """By phase, the mean pass of the pool that spends most time in it."""
     out: dict[str, MeanPass] = {}
     for phase in ("prefill", "decode"):
-        spent = [sum(s for (_, of), s in busy.items() if of == phase) for busy in served.busy_by_pool]
+        spent = [math.fsum(s for (_, of), s in busy.items() if of == phase) for busy in served.busy_by_pool]
         first = max(range(len(spent)), key=spent.__getitem__)
         if phase in passes[first]:
             out[phase] = passes[first][phase]
@@ -199,10 +200,10 @@ def _verdict(deployment: Deployment, summed: Metrics, limited: bool, meets: bool
 
 
 def _why(busy: dict[tuple[str, str], float], summed: Metrics) -> str:
-    total = sum(busy.values())
+    total = math.fsum(busy.values())
     if not total:
         return ""
-    decode = sum(seconds for (_, phase), seconds in busy.items() if phase == "decode") / total
+    decode = math.fsum(seconds for (_, phase), seconds in busy.items() if phase == "decode") / total
     (part, phase), largest = max(busy.items(), key=lambda item: item[1])
     used = summed.figures.get("utilisation", 0.0)
     return (
@@ -255,7 +256,7 @@ def billed(setup: Setup, paid_s: float, busy_s: Busy, priced: tuple[dict[str, Me
         return Use(0.0, idle_w * ranks, basis)
     energy, busy = 0.0, 0.0
     for phase, mean in passes.items():
-        seconds = sum(s for (_, of), s in busy_s.items() if of == phase)
+        seconds = math.fsum(s for (_, of), s in busy_s.items() if of == phase)
         energy += seconds * mean.rank_w if seconds else 0.0
         busy += seconds
     energy += max(paid_s - busy, 0.0) * idle_w

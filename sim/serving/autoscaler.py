@@ -61,7 +61,7 @@ class Autoscaler:
         in_flight = sum(replica.in_flight for replica in here)
         if rule.rule == "in_flight":
             return math.ceil((in_flight + self.at_gate(self.pool)) / rule.target)
-        busy_s = sum(float(each.executor.core.clock[at.BUSY_S]) for each in roster.of(self.pool))
+        busy_s = math.fsum(float(each.executor.core.clock[at.BUSY_S]) for each in roster.of(self.pool))
         spent_s, self.busy_s = busy_s - self.busy_s, busy_s
         return math.ceil(spent_s / rule.every_s / rule.target - 1e-9) + (1 if self.at_gate(self.pool) else 0)
 

@@ -7,6 +7,8 @@ Matias, 2023, equation 1).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..catalog.models import Model, Moe
@@ -22,7 +24,7 @@ from .state import FloatArray
 
 def tokens_a_step(drafts: int, acceptance: float) -> float:
     """Mean tokens that a decode step makes of a sequence: the drafts before the first that fails, and one of the model's own."""
-    return float(sum(acceptance**ahead for ahead in range(drafts + 1)))
+    return math.fsum(acceptance**ahead for ahead in range(drafts + 1))
 
 
 def drafting(model: Model, plan: Plan, engine: Engine, draft_model: Model | None) -> tuple[Model, Plan] | None:

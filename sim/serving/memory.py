@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
@@ -28,5 +30,5 @@ def memory_parts(
         cached += per_token
     parts = {name: value * ranks for name, value in fixed.items() if value}
     free = (1.0 - (settings.kv_fraction or 0.0)) * capacity
-    pool = max(capacity - free - sum(parts.values()), cached * ranks * settings.kv_block)
+    pool = max(capacity - free - math.fsum(parts.values()), cached * ranks * settings.kv_block)
     return {**parts, "kv_cache" if cached else "unused": pool, "free": free}

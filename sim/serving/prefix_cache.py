@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
@@ -38,7 +39,7 @@ class PrefixCache:
         """Tokens of the prompt that need not be computed (never its last one); then the prompt is stored on the device."""
         blocks = list(ids)
         hits = self.found(blocks)
-        self.loaded_s = sum(map(self._load_s, blocks[:hits]))
+        self.loaded_s = math.fsum(map(self._load_s, blocks[:hits]))
         for block in reversed(blocks):  # the first block of a prefix is worth most: it goes last
             for below in self._below:
                 below.pop(block, None)

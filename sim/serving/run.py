@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,18 +163,20 @@ def _outside_s(run: Run, place: int, places: IntArray) -> float:
     cores = [run.replicas[i].executor.core for i in np.flatnonzero(places == place)]
     steps = max(1, sum(int(core.counts[at.ITERATIONS]) for core in cores))
     limits = run.pools[place].pack.limits
-    return limits.request_host_s + limits.ahead_steps * sum(float(core.clock[at.BUSY_S]) for core in cores) / steps
+    return (
+        limits.request_host_s + limits.ahead_steps * math.fsum(float(core.clock[at.BUSY_S]) for core in cores) / steps
+    )
 
 
 def _sum(parts: Sequence[Busy]) -> Busy:
     names = dict.fromkeys(name for part in parts for name in part)
-    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+    return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 def _within(turns: list[float], from_s: float, to_s: float) -> float:
     """Seconds on between two moments; turns: on, off, on, ..."""
     ends = [*turns, to_s] if len(turns) % 2 else turns
-    return sum(max(0.0, min(off, to_s) - max(on, from_s)) for on, off in zip(ends[::2], ends[1::2], strict=True))
+    return math.fsum(max(0.0, min(off, to_s) - max(on, from_s)) for on, off in zip(ends[::2], ends[1::2], strict=True))
 
 
 def busy_s(pack: Pack, cores: Sequence[at.Core]) -> Busy:

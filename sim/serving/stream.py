@@ -227,7 +227,7 @@ class _Stream:
         """Seconds of a request on the way in and out; iterations that it waits for there are as long as they were so far."""
         cores = [executor.core for executor in self.executors]
         steps = max(1, sum(int(core.counts[at.ITERATIONS]) for core in cores))
-        ahead_s = self.pack.limits.ahead_steps * sum(float(core.clock[at.BUSY_S]) for core in cores) / steps
+        ahead_s = self.pack.limits.ahead_steps * math.fsum(float(core.clock[at.BUSY_S]) for core in cores) / steps
         return self.pack.limits.request_host_s + ahead_s
 
     def _sum_up(self, arrival_s: FloatArray, first_s: FloatArray, finish_s: FloatArray, tokens: IntArray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class Bill(NamedTuple):
 
     @property
     def total_usd(self) -> float:
-        return sum(self.usd.values())
+        return math.fsum(self.usd.values())
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ def plan_fleet(plan: FleetPlan) -> Planned:
     found = built.program.solve()
     if found is None:
         raise Infeasible("capacity: no fleet keeps every limit. " + " ".join(relaxations(plan)))
-    usd = {name: sum(cost * found[column] for column, cost in terms.items()) for name, terms in built.parts.items()}
+    usd = {
+        name: math.fsum(cost * found[column] for column, cost in terms.items()) for name, terms in built.parts.items()
+    }
     usd["electricity"] += built.constant
     kg = tuple(
-        built.kg[quarter] + sum(each * found[column] for column, each in terms.items())
+        built.kg[quarter] + math.fsum(each * found[column] for column, each in terms.items())
         for quarter, terms in enumerate(built.carbon)
     )
     bill = Bill(usd, kg)
@@ -95,7 +98,7 @@ def _holdings(built: FleetProgram, found: FloatArray) -> tuple[Holding, ...]:
                 key = (offer.id, region.id, quarter)
                 if (*key, built.periods()[0]) not in built.load:
                     continue
-                bought = sum(found[column] for column in built.owned(offer, region.id, quarter))
+                bought = math.fsum(found[column] for column in built.owned(offer, region.id, quarter))
                 owned = offer.owned_replicas.get(region.id, 0) + round(bought)
                 ordered = round(found[built.buy[key]]) if key in built.buy else 0
                 rented = [count(built.rent, key, period) for period in range(2)]
@@ -116,7 +119,9 @@ def limits(plan: FleetPlan) -> list[str]:
 def relaxations(plan: FleetPlan) -> list[str]:
     """For each limit, by how much it alone must give way; where none alone suffices, the least of all together."""
     names = limits(plan)
-    alone = [(sum(amounts.values()), name, amounts) for name in names if (amounts := _least(plan, [name])) is not None]
+    alone = [
+        (math.fsum(amounts.values()), name, amounts) for name in names if (amounts := _least(plan, [name])) is not None
+    ]
     if alone:
         return [_said(name, amounts) for _, name, amounts in sorted(alone, key=lambda each: each[0])]
     together = _least(plan, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,7 +121,7 @@ class FleetProgram:
     def _most(self, quarter: int, where: str | None = None, period: int = 0) -> float:
         """All demand of a quarter, or what of it can be served in a region."""
         near = [r for r in self.plan.regions if where is None or where in reachable(self.plan, r)]
-        return sum(demand(self.plan, region, quarter, period) for region in near)
+        return math.fsum(demand(self.plan, region, quarter, period) for region in near)
 
     def owned(self, offer: Offer, region: str, quarter: int) -> Terms:
         """Delivered orders (what was owned before is a constant)."""

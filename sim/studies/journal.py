@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -27,18 +30,21 @@ class Journal:
     """Rows by key. What is added together is one transaction: there whole, or not at all."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.base = sqlite3.connect(path, isolation_level=None, timeout=60.0)
             self.base.execute("PRAGMA journal_mode=WAL")
             self.base.execute("PRAGMA synchronous=NORMAL")
             self.base.executescript(_TABLES)
+            found = self.base.execute("SELECT layout FROM about").fetchone()
+            if found is None:
+                self.base.execute("INSERT INTO about VALUES (?)", (LAYOUT,))
+        except sqlite3.OperationalError as error:
+            raise self._not_written(error) from None
         except sqlite3.DatabaseError as error:
             raise InputError(f"{path}: is no journal of a sweep ({error}). Choose another --out.") from None
-        found = self.base.execute("SELECT layout FROM about").fetchone()
-        if found is None:
-            self.base.execute("INSERT INTO about VALUES (?)", (LAYOUT,))
-        elif found[0] != LAYOUT:
+        if found is not None and found[0] != LAYOUT:
             raise InputError(
                 f"{path}: written in layout {found[0]}, this version writes {LAYOUT}. Choose another --out."
             )
@@ -51,17 +57,25 @@ class Journal:
 
     def add(self, blocks: Iterable[Block]) -> None:
         """Add answers."""
-        self.base.execute("BEGIN IMMEDIATE")
         try:
+            self.base.execute("BEGIN IMMEDIATE")
             for block in blocks:
                 said = json.dumps([block.said, block.which])
                 row = (self._id(block.names), block.keys, said, block.figures.tobytes())
                 self.base.execute("INSERT INTO answers (names, keys, said, figures) VALUES (?, ?, ?, ?)", row)
-        except BaseException:
-            self.base.execute("ROLLBACK")
+            self.base.execute("COMMIT")
+        except BaseException as error:
             self.names.clear()
+            if self.base.in_transaction:
+                self.base.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._not_written(error) from None
             raise
-        self.base.execute("COMMIT")
+
+    def _not_written(self, error: sqlite3.Error) -> InputError:
+        return InputError(
+            f"{self.path}: cannot be written ({error}). What it holds stays; free space or choose another --out, then --resume."
+        )
 
     def _id(self, names: tuple[str, ...]) -> int:
         if names not in self.names:
@@ -81,7 +95,16 @@ class Journal:
                 out.setdefault(key, row)
         return out
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Fold what is still in the write-ahead log into the file."""
-        self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold what is still in the write-ahead log into the file; where that cannot be written, the log stays beside it."""
+        with suppress(sqlite3.OperationalError):
+            self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.base.close()

@@ -20,6 +20,7 @@ from ..lowering.check import resolved
 from ..result import Result
 
 Verb = Callable[[Scenario, Library], Result]
+MOST = 1e300  # of a figure
 SAME = 1e-12  # relative: what counts as the same figure
 MOST_LEAVES = 60  # differences of one entry that are swapped one by one; more are swapped by block
 VERBS = ("train", "serve", "fit")
@@ -37,7 +38,7 @@ class Stored(NamedTuple):
 
     def figures(self) -> dict[str, float | None]:
         """Value by name."""
-        return {name: figure["value"] for name, figure in self.plain["figures"].items()}
+        return {name: figure.get("value") for name, figure in self.plain["figures"].items()}
 
     def ends(self) -> dict[str, float | None]:
         """Values, lows and highs by name."""
@@ -58,9 +59,42 @@ def read_stored(path: Path) -> Stored:
         raise InputError(
             f"{path}: schema = {schema!r} is no result of {', '.join(VERBS)}. Give what their --json or --out wrote."
         )
+    _check(plain, path)
     beside = path.parent / "facts.json"
     contents = read_json(beside) if beside.is_file() else None
+    if not isinstance(contents, dict | None):
+        raise InputError(f"{beside}: is no facts.json of Gambrel. Give the folder as --out wrote it.")
+    price = (contents or {}).get("price")
+    if price is not None and not _is_number(price):
+        raise InputError(f"{beside}: price = {json.dumps(price)} is no number. Give the folder as --out wrote it.")
     return Stored(path, name, plain, scenario_of(plain["scenario"]), contents)
+
+
+def _check(plain: dict[str, Any], path: Path) -> None:
+    """Raises InputError, naming the place, for figures and facts that no result has."""
+    for name, figure in plain["figures"].items():
+        ends = [figure.get(key) for key in ("value", "low", "high")] if isinstance(figure, dict) else [""]
+        if not all(each is None or _is_number(each) for each in ends):
+            raise InputError(
+                f"{path}: figures.{name} is no figure: {json.dumps(figure)}. Give what --json or --out wrote."
+            )
+    provenance = plain["provenance"]
+    for key in ("software", "facts"):
+        if not isinstance(provenance.get(key), dict | None):
+            raise InputError(f"{path}: provenance.{key} is no object. Give what --json or --out wrote.")
+    for name, fact in (provenance.get("facts") or {}).items():
+        if (
+            not isinstance(fact, dict)
+            or not isinstance(fact.get("files", {}), dict)
+            or (fact and not {"id", "hash"} <= fact.keys())
+        ):
+            raise InputError(
+                f"{path}: provenance.facts.{name} is no fact: {json.dumps(fact)}. Give what --json or --out wrote."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
 
 
 def ends_of(plain: dict[str, Any]) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog.files import held
 from ..catalog.sweeps import Sweep
 from ..errors import InputError
 from .evaluate import KEY, Evaluator, Job
@@ -39,32 +40,39 @@ def sweep(
 ) -> Swept:
     """Evaluate every point that the journal in `folder` does not hold, then lay out all of them.
 
-    Raises InputError if the folder holds a journal and `resume` is not asked for, or Polars is not installed.
+    Raises InputError if the folder holds a journal and `resume` is not asked for, if another sweep is writing it, or Polars is not
+    installed.
     """
     need_polars()
     path = folder / "journal.sqlite"
-    if path.exists() and not resume:
-        raise InputError(f"{folder}: holds the journal of a sweep. Give --resume to go on, or another --out.")
-    found = points(asked)
-    journal = Journal(path)
-    try:
-        keys = _known(job, found, journal)
-        left = np.array([i for i, key in enumerate(keys) if not key], dtype=np.int64)
-        size = _size(job, found)
-        done, failed = found.n - left.size, 0
-        for number, made, blocks in workers.answers(job, _chunks(found, left, size)):
-            journal.add(blocks)
-            for i, place in enumerate(left[number * size : (number + 1) * size].tolist()):
-                keys[place] = made[KEY * i : KEY * (i + 1)]
-            done += len(made) // KEY
-            failed += sum(block.said[i][0] == "error" for block in blocks for i in block.which)
-            if progress is not None:
-                progress(done / found.n, f"{done:,} of {found.n:,} points, {failed:,} errors")
-        rows = journal.rows()
-    finally:
-        journal.close()
+    with held(folder / ".lock"):
+        if path.exists() and not resume:
+            raise InputError(f"{folder}: holds the journal of a sweep. Give --resume to go on, or another --out.")
+        found = points(asked)
+        with Journal(path) as journal:
+            keys, before = _answered(found, job, workers, journal, progress)
+            rows = journal.rows()
     ordered = [rows[key] for key in keys]
-    return Swept(_table(found, ordered), _counts(ordered), found.n - left.size, left.size)
+    return Swept(_table(found, ordered), _counts(ordered), before, found.n - before)
+
+
+def _answered(
+    found: Points, job: Job, workers: Workers, journal: Journal, progress: Progress | None
+) -> tuple[list[bytes], int]:
+    """(keys of all points, number of those that stood in the journal), once the journal holds every answer."""
+    keys = _known(job, found, journal)
+    left = np.array([i for i, key in enumerate(keys) if not key], dtype=np.int64)
+    size = _size(job, found)
+    done, failed = found.n - left.size, 0
+    for number, made, blocks in workers.answers(job, _chunks(found, left, size)):
+        journal.add(blocks)
+        for i, place in enumerate(left[number * size : (number + 1) * size].tolist()):
+            keys[place] = made[KEY * i : KEY * (i + 1)]
+        done += len(made) // KEY
+        failed += sum(block.said[i][0] == "error" for block in blocks for i in block.which)
+        if progress is not None:
+            progress(done / found.n, f"{done:,} of {found.n:,} points, {failed:,} errors")
+    return keys, found.n - left.size
 
 
 def need_polars() -> Any:

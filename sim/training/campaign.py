@@ -60,7 +60,7 @@ def run(setup: Setup, seed: int = 0, draw: int = 0) -> Outcome:
 
     Each class of components draws from its own stream of (seed, draw), so that adding one changes no other.
     """
-    strikes = sum(setup.total_s / source.mean_s for source in setup.sources)
+    strikes = math.fsum(setup.total_s / source.mean_s for source in setup.sources)
     if strikes > MOST_STRIKES:
         raise Infeasible(
             f"{setup.total_s / 86400:,.0f} days of training would meet {strikes:,.0f} failures, more than {MOST_STRIKES:,}. "

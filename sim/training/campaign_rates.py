@@ -90,12 +90,12 @@ def domain_chips(cluster: Cluster) -> int:
 
 def interruptions_per_s(found: tuple[Source, ...]) -> float:
     """Rate of strikes that stop the job; a slow chip does not."""
-    return sum(1.0 / each.mean_s for each in found if each.kind != "slow")
+    return math.fsum(1.0 / each.mean_s for each in found if each.kind != "slow")
 
 
 def failures_per_s(mtbf_s: dict[str, float], chips_per_node: int, devices: int) -> float:
     """Failures a second of the components of a job; a node is whole or not used."""
-    return sum(1.0 / _source(name, value, chips_per_node, devices).mean_s for name, value in mtbf_s.items())
+    return math.fsum(1.0 / _source(name, value, chips_per_node, devices).mean_s for name, value in mtbf_s.items())
 
 
 def young_s(pause_s: float, mtbf_s: float) -> float:

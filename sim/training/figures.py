@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,6 +86,6 @@ def why(parts: dict[tuple[str, str], float]) -> str:
     sums: dict[str, float] = {}
     for (part, _), seconds in parts.items():
         sums[part] = sums.get(part, 0.0) + seconds
-    total = sum(sums.values())
+    total = math.fsum(sums.values())
     largest = sorted(sums.items(), key=lambda item: -item[1])[:3]
     return ", ".join(f"{name.replace('_', ' ')} {seconds / total:.0%}" for name, seconds in largest)
