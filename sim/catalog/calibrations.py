@@ -61,6 +61,14 @@ class Stack(Record):
     )
     engine: Engine = Engine()
     buckets: Literal["none", "power_of_two"] = "none"
+    compiled_tokens: Count | None = Field(
+        None,
+        description="tokens of a sequence that graphs are compiled for: a prompt, one a pass, and the keys that a decode looks at "
+        "are padded up to it",
+    )
+    all_experts: bool = Field(
+        False, description="every expert multiplies every token of a pass that asks for as many experts as there are"
+    )
     source: Text
 
 

@@ -23,6 +23,7 @@ from ..catalog.models import (
     Model,
     Moe,
 )
+from .kernels import stored_bytes
 from .rows import Rows, Value
 from .sharding import Column, Columns, Step
 
@@ -296,7 +297,13 @@ def moe(p: Pass, m: Moe) -> None:
     size = ACTIVATION_BYTES * rows * h
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
     split = _flag((c.ep > 1) & ~everywhere)
-    p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0, float(m.topk)), count=2.0 * split)
+    # engines send a token once to each rank that holds one of its experts, as it is multiplied, and get one sum back
+    ranks_of_token = c.ep * (1.0 - (1.0 - 1.0 / c.ep) ** m.topk)
+    copies = np.where(c.training, float(m.topk), np.maximum(1.0, ranks_of_token))
+    value = np.where(c.training, ACTIVATION_BYTES, np.minimum(ACTIVATION_BYTES, stored_bytes(c.experts_in)))
+    for element in (value, ACTIVATION_BYTES):
+        sent = element * own * h * copies
+        p.rows.emit("all_to_all", "ep_traffic", (sent, c.ep, c.expert_tp, 1.0, copies), count=split)
     ranks = np.where(everywhere, c.tp, c.expert_tp)
     p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * seen * h, ranks, 1.0, 1.0), count=_flag(ranks > 1))
     matrices = 3.0 if m.gated else 2.0
