@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit claims
+.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit inference-fit claims
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -44,6 +44,9 @@ training-fit: $(STAMP)  ## the numbers of training in devices/, refitted to the 
 
 serving-fit: $(STAMP)  ## the numbers of serving in devices/, refitted to closed-loop runs in DATA=file
 	@$(BIN)/python docs/fit_serving.py $(DATA)
+
+inference-fit: $(STAMP)  ## the numbers of published inference results in devices/, refitted to those in DATA=file
+	@$(BIN)/python docs/fit_inference.py $(DATA)
 
 headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 	@$(BIN)/python docs/accuracy_page.py --headline

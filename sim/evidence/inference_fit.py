@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from .inference_numbers import INFERENCE_NUMBERS, InferenceNumber, Place
 from .joint import FOLDS, solver
 from .limits import scored_by
 from .predictions import Predictions, Progress, silent
-from .score import LATENCIES, SECONDARY, inference_targets
+from .score import LATENCIES, SECONDARY, errors_of, inference_targets
 from .serving_stacks import serving_stack
 from .tables import FloatArray, Skip, Table
 
@@ -151,6 +152,14 @@ class InferenceFit:
                 for metric, column in zip(METRICS, values, strict=True):
                     out[metric][found.rows[inside]] = column
         return out
+
+
+def left_out_errors(fit: InferenceFit, split: str) -> dict[str, FloatArray]:
+    """|predicted / measured - 1| of every value that counts, by family of the table, of rows that a fit had not seen; split "": as
+    shipped."""
+    values = fit.left_out(split) if split else fit.shipped.values
+    found = replace(fit.shipped, values=values)
+    return {errors.metric: errors.error for errors in errors_of(fit.table, found, fit.excluded)}
 
 
 def numbers_of(family: str) -> list[InferenceNumber]:

@@ -186,18 +186,17 @@ def _disaggregated(
     for _ in range(3):  # who waits for a prompt pass does not decode
         step_s = decode.decode_s(max(1, -(-running // decoders)), given + made / 2.0)
         away_s = step_s * (made - 1)
-        waiting_s = closed_network(prompters, passes_s, away_s * shares + host_s)
+        waiting_s = closed_network(prompters, passes_s, away_s * shares + host_s, prompt.plan.attention_dp)
         running = max(1, min(slots, round(clients * away_s / (away_s + waiting_s + host_s))))
     first_s = waiting_s + host_s + target.stack.ahead_steps * step_s
     return {"ttft_ms": max(first_s, away_s * (clients / slots - 1.0)) * 1e3, "tpot_ms": step_s * 1e3}
 
 
 def _passes_s(prompt: Replica, least: int, given: int) -> FloatArray:
-    """Seconds of a pass of 1, 2, ... prompts: as many as the token budget of each attention-DP rank holds."""
+    """Seconds of a pass of 1, 2, ... prompts of each attention-DP rank: as many as its token budget holds."""
     ranks = prompt.plan.attention_dp
-    each = max(least, (prompt.engine.max_batched_tokens or given) // given)
-    full = [prompt.prefill_s(batch * ranks, given) for batch in range(1, each + 1)]
-    return np.repeat(full, ranks)
+    most = max(least, (prompt.engine.max_batched_tokens or given) // given)
+    return np.array([prompt.prefill_s(each * ranks, given) for each in range(1, most + 1)])
 
 
 def _implied_workers(row: Row, clients: int, decode: Replica) -> int:
