@@ -28,6 +28,11 @@ class Stack(Record):
     prompt_host_s: NotNegative = Field(
         0.0, description="host time of an iteration that computes prompts, beside that of every one: no graph holds it"
     )
+    prompt_gaps: NotNegative = Field(
+        0.0,
+        description="of an iteration that computes prompts: what it takes beside its kernels, over them; no graph of all of it is "
+        "replayed",
+    )
     ahead_steps: NotNegative = Field(
         0.0,
         description="iterations that a first token waits beside its own: batches formed ahead, requests received and tokens "

@@ -39,10 +39,10 @@ FEWEST = 20  # rows that quantiles are taken of
 STEPS = 40
 FIELDS = (
     "step_host_s", "sequence_host_s", "prompt_host_s", "kernels_per_layer", "request_host_s", "ahead_steps",
-    "launch_hidden_s", *(f"{name}_passes" for name in CLASSES),
+    "prompt_gaps", "launch_hidden_s", *(f"{name}_passes" for name in CLASSES),
 )  # fmt: skip
-STEP, SEQUENCE, PROMPT, SMALL, REQUEST, AHEAD, HIDDEN = range(7)
-FIRST_KIND = 7
+STEP, SEQUENCE, PROMPT, SMALL, REQUEST, AHEAD, GAPS, HIDDEN = range(8)
+FIRST_KIND = 8
 
 
 class Flat(NamedTuple):
@@ -228,8 +228,9 @@ class ServingFit:
         )
         passes, sequences, prompts, layers = runs.counts.T
         step = np.bincount(k.run, seconds * k.step, n) + small * layers + of[:, STEP] * passes
-        step += of[:, SEQUENCE] * sequences + of[:, PROMPT] * prompts
-        prompt = np.bincount(k.run, seconds * k.prompt, n) + small * layers / passes + of[:, STEP] + of[:, PROMPT]
+        kernels = np.bincount(k.run, seconds * k.prompt, n) + small * layers / passes
+        step += of[:, SEQUENCE] * sequences + (of[:, PROMPT] + of[:, GAPS] * kernels) * prompts
+        prompt = kernels * (1.0 + of[:, GAPS]) + of[:, STEP] + of[:, PROMPT]
         return step, prompt
 
     def predicted(self, values: dict[str, float]) -> tuple[FloatArray, FloatArray]:

@@ -45,6 +45,7 @@ NUMBERS: tuple[Number, ...] = (
     _passes("memory", "elementwise kernels", 0.1),
     _passes("all_reduce", "all-reduces", 0.1),
     *_engine("vllm", "vLLM"),
+    Number("what a step with prompts takes beside its kernels, over them, vLLM", "prompt_gaps", 0.1, 1.0, ("vllm",)),
     *_engine("sglang", "SGLang"),
     *_engine("trtllm", "TensorRT-LLM"),
 )

@@ -88,6 +88,7 @@ class Pack:
         real[at.LAUNCH_FLOOR_S] = limits.eager_launch_s * self.costs.launches
         real[at.STEP_HOST_S], real[at.SEQUENCE_HOST_S] = limits.step_host_s, limits.sequence_host_s
         real[at.PROMPT_HOST_S] = limits.prompt_host_s
+        real[at.PROMPT_GAPS] = limits.prompt_gaps
         real[at.TOKENS_A_STEP], real[at.SWAP_TOKEN_S] = limits.tokens_a_step, limits.swap_token_s
         return real
 
@@ -244,6 +245,7 @@ def _limits(setup: Setup, drafter: tuple[Model, Plan] | None, longest: int) -> L
         step_host_s=host * stack.step_host_s,
         sequence_host_s=host * stack.sequence_host_s,
         prompt_host_s=host * stack.prompt_host_s,
+        prompt_gaps=stack.prompt_gaps,
         request_host_s=request * stack.request_host_s,
         ahead_steps=stack.ahead_steps,
     )

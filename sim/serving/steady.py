@@ -74,7 +74,9 @@ class Replica:
         length = self.length(tokens)
         held = -(-sequences // min(self.plan.pp, sequences))
         look = self.lowered.prefill_s(*_columns(self.share(held), length, length))
-        return self._total(held, held * length, float(look[0]), held) + self.target.stack.prompt_host_s
+        stack = self.target.stack
+        gaps = 1.0 + stack.prompt_gaps
+        return self._total(held, held * length, float(look[0]), held, gaps) + stack.prompt_host_s
 
     def decode_s(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
         """One step: a token for each sequence that looks at kv_tokens, with so many prompt tokens beside them."""
@@ -87,8 +89,8 @@ class Replica:
         """Attention of one prompt alone, without what it shares with other tokens of the pass."""
         return float(self.lowered.prefill_s(*_columns(1.0, tokens, tokens))[0])
 
-    def _total(self, sequences: int, tokens: float, look_s: float, sampled: int) -> float:
-        device = self._shared(tokens, sampled) + look_s
+    def _total(self, sequences: int, tokens: float, look_s: float, sampled: int, gaps: float = 1.0) -> float:
+        device = (self._shared(tokens, sampled) + look_s) * gaps
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
         return max(device, floor) + stack.step_host_s + stack.sequence_host_s * self.share(sequences)
@@ -121,17 +123,19 @@ class Replica:
         prompts = batch.sequences / batch.output_tokens  # that start in one step
         middle = batch.input_tokens + batch.output_tokens / 2.0
         step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
-        host_s = min(prompts, 1.0) * self.target.stack.prompt_host_s
-        return step + host_s + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+        stack, carrying = self.target.stack, min(prompts, 1.0)
+        step += prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+        return step * (1.0 + carrying * stack.prompt_gaps) + carrying * stack.prompt_host_s
 
     def steps_s(self, sequences: FloatArray, batch: Batch) -> FloatArray:
         """`steady` for so many sequences at once [n]."""
         prompts = sequences / batch.output_tokens
         middle = batch.input_tokens + batch.output_tokens / 2.0
         alone = self.prompt_attention_s(batch.input_tokens)
-        host_s = np.minimum(prompts, 1.0) * self.target.stack.prompt_host_s
+        stack, carrying = self.target.stack, np.minimum(prompts, 1.0)
         step = self.passes_s(sequences, middle, prompts * batch.input_tokens)
-        return step + host_s + prompts / self.plan.attention_dp * alone
+        step = step + prompts / self.plan.attention_dp * alone
+        return np.asarray(step * (1.0 + carrying * stack.prompt_gaps) + carrying * stack.prompt_host_s)
 
     def passes_s(self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray) -> FloatArray:
         """`decode_s` for so many sequences and prompt tokens at once [n] each."""
