@@ -42,7 +42,8 @@ TILE_WIDTH = 128.0
 FEW_PAIRS = 256.0  # pairs that one block sorts beside the first product
 SPREAD = 0.7  # of the exponent that makes a random group of experts the busiest, from draws of 1 to 256 groups
 UNSEEN = 0.2  # experts that would lie above the most popular one that a draw of all experts is likely to hold
-SETTLED = 16.0  # pairs an expert from which the busiest rank has more of all than at one (to 2e-5 experts: tests)
+NARROW = 4.0  # pairs an expert at which the range of popularities has become that of many pairs
+SETTLED = 48.0  # pairs an expert from which the busiest rank has more of all than at one and than at fewer (tests)
 CAPPED_ROUNDS = 4  # rounds in which rows beyond one a token go to the other experts
 LN2, LN_3_2 = math.log(2.0), math.log(1.5)
 FLAT_RANGE = 200.0  # largest over smallest popularity when there are fewer pairs than experts
@@ -62,25 +63,36 @@ def popularity_range(pairs: float, experts: float, tokens: float) -> float:
     """Logarithm of largest over smallest popularity of an expert: 0.8 of the tokens; where there are fewer pairs than experts,
     FLAT_RANGE, and between one and four pairs an expert, from that to this."""
     wide = max(0.8 * tokens, 1.001)
-    part = min(max(0.5 / LN2 * log(pairs / experts), 0.0), 1.0)
+    part = min(max(0.5 / LN2 * log(pairs / experts), 0.0), 1.0)  # 1 at NARROW
     return (1.0 - part) * log(max(FLAT_RANGE, wide)) + part * log(wide)
 
 
 @inline
 def power_law(pairs: float, d: Row, loads: FloatArray) -> tuple[float, float, float]:
-    """`power_law_at`, and no less of anything than where there are as many pairs as experts: from there on the range of
-    popularities gets narrower, which alone would make the busiest rank quicker; from SETTLED times as many on nothing is less."""
-    heavy, single, rows = power_law_at(pairs, d, loads)
+    """`power_law_at`, but nothing falls as pairs grow. From as many pairs as experts to NARROW times as many the range of
+    popularities gets narrower, which alone would make the busiest rank quicker: there everything goes straight from its
+    first to its last value; so do the experts that get any, in the logarithm of pairs, from there to SETTLED times as many."""
     everywhere = max(d[3], 1.0) / (d[7] if d[7] > 0.0 else 1.0)
-    if everywhere < pairs < SETTLED * everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE:
-        before = np.empty(QUANTILES)
-        least = power_law_at(everywhere, d, before)
-        touched = max(heavy + single, least[0] + least[1])
-        heavy, rows = max(heavy, least[0]), max(rows, least[2])
-        single = touched - heavy
-        for i in range(QUANTILES):
-            loads[i] = max(loads[i], before[i])
-    return heavy, single, rows
+    if not (everywhere < pairs < SETTLED * everywhere and 0.8 * everywhere / max(abs(d[6]), 1.0) < FLAT_RANGE):
+        return power_law_at(pairs, d, loads)
+    before, other = np.empty(QUANTILES), np.empty(QUANTILES)
+    least = power_law_at(everywhere, d, before)
+    narrow = pairs < NARROW * everywhere
+    most = power_law_at(max(pairs, NARROW * everywhere), d, loads)
+    fewest, ends = (least[0], least[0] + least[1]), (most[0], most[0] + most[1])
+    if not narrow:
+        knot = power_law_at(NARROW * everywhere, d, other)
+        fewest = (max(fewest[0], knot[0]), max(fewest[1], knot[0] + knot[1]))
+        last = power_law_at(SETTLED * everywhere, d, other)
+        ends = (last[0], last[0] + last[1])
+    way = min((pairs / everywhere - 1.0) / (NARROW - 1.0), 1.0)  # of rows, which go with pairs
+    reached = pairs / everywhere if narrow else pairs / (NARROW * everywhere)
+    slow = log(reached) / log(NARROW if narrow else SETTLED / NARROW)  # of experts that get any
+    heavy = fewest[0] + slow * max(ends[0] - fewest[0], 0.0)
+    touched = fewest[1] + slow * max(ends[1] - fewest[1], 0.0)
+    for i in range(QUANTILES):
+        loads[i] = before[i] + way * max(loads[i] - before[i], 0.0)
+    return heavy, max(touched - heavy, 0.0), least[2] + way * max(most[2] - least[2], 0.0)
 
 
 @inline

@@ -24,6 +24,7 @@ from .machine import (
 LAUNCH, EFFICIENCY, MEMORY_EFFICIENCY, CACHE_SHARE, NORM, FILL, STEP, QUANTUM, SPLIT, UNIT_BYTES, RAMP = range(11)
 QUANTISE, QUANTISE_ROW, QUANTISE_BYTES, GRANULE, EXPERTS, STORE, SMALL_TILE, RESIDENT = range(11, 19)
 FLOP_PJ, QUANTISE_VALUE, BLOCKS, SINGLE = range(19, 23)
+MOST_PARTS = 26
 LONG_S = 1e-3  # of a product of this length the power limit takes half of what it takes of one that never ends
 
 Elements = tuple[float, float, float, float]  # bytes of an element of A and of B, FLOP/s of a rank, bytes of one of C
@@ -105,10 +106,16 @@ def tile_waves_s(d: Row, inside: Elements, p: Row, chip: Row) -> float:
         operands = byte * (high * inside[0] + wide * inside[1])
         whole = k * math.sqrt(arithmetic * arithmetic + operands * operands + latency)
         best = min(best, _whole_waves(spread, quantum) * (whole + each))
-        if p[BLOCKS] > 0.0 or whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best:
+        if (
+            p[BLOCKS] > 0.0
+            or p[MOST_PARTS] < 2.0
+            or whole * max(LEAST_SHARE, spread) + each + adding + 2.0 * added >= best
+        ):
             continue
         for j in range(SPLITS.size):
             split = SPLITS[j]
+            if split > p[MOST_PARTS]:
+                break
             waves = spread * split
             extra = adding + added * split
             if max(1.0, waves) * (whole / split + each) + extra < best:

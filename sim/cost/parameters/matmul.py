@@ -104,4 +104,10 @@ MATMUL = (
     Parameter("host_us", 0.0, "from one call by the host to the next, where no graph replays them", scope="choice"),
     Parameter("few_rows_host_us", 0.0, "the same below 32 rows; 0 = as any", scope="choice"),
     Parameter("odd_host_us", 0.0, "the same where n is no multiple of 64 or k of 128", scope="choice"),
+    Parameter(
+        "most_parts",
+        16.0,
+        "tiles: most parts into which a kernel splits the inner dimension; 1 = never",
+        scope="choice",
+    ),
 )
