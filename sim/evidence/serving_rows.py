@@ -21,6 +21,7 @@ from ..serving.pack import Pack, pack
 from ..serving.queueing import closed_network
 from ..serving.run import Served, simulate
 from ..serving.steady import Replica
+from .bench_settings import waited_steps
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .row_models import padded
@@ -123,7 +124,8 @@ def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dic
     requests, first = closed_loop(clients, ROUNDS * clients, given, made, spread), 0
     if not spread:
         requests, first = staggered(requests, clients), clients
-    return times_of(simulate(packs[key], requests), first)
+    times = times_of(simulate(packs[key], requests), first)
+    return {**times, "ttft_ms": times["ttft_ms"] + waited_steps(row, context) * times["tpot_ms"]}
 
 
 def staggered(requests: Requests, clients: int) -> Requests:
