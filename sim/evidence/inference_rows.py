@@ -213,7 +213,9 @@ def _closed(row: Row, replica: Replica, sizes: tuple[int, int, int], packs: Pack
         given, engine = max(tokens, compiled - most), engine.with_(max_batched_tokens=compiled)
     key = (replica.model, replica.plan, replica.target.chip, replica.target.stack.id, engine)
     if key not in packs:
-        packs[key] = pack(replica.model, replica.plan, replica.target, engine, replica.price, max(2 * LONGEST, given + most))
+        packs[key] = pack(
+            replica.model, replica.plan, replica.target, engine, replica.price, max(2 * LONGEST, given + most)
+        )
     requests = closed_loop(clients, ROUNDS * clients, given, most, 2.0 * spread / (1.0 + spread))
     if not spread:
         requests, first = staggered(requests, clients), clients

@@ -37,7 +37,7 @@ def test_every_number_has_a_place_in_the_catalogue_and_one_value_in_all_of_them(
 
 def test_a_trial_changes_its_numbers_and_nothing_else():
     library = Library()
-    trial = Trial(library, {place: 7.0 for place in INFERENCE_NUMBERS[0].places})
+    trial = Trial(library, dict.fromkeys(INFERENCE_NUMBERS[0].places, 7.0))
     assert value_of(INFERENCE_NUMBERS[0], trial) == 7.0
     for number in INFERENCE_NUMBERS[1:]:
         assert value_of(number, trial) == value_of(number, library)

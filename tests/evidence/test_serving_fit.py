@@ -7,9 +7,9 @@ import pytest
 
 from sim.catalog.library import Library
 from sim.evidence.context import Context
+from sim.evidence.inference_numbers import INFERENCE_NUMBERS
 from sim.evidence.serving_files import write_numbers
 from sim.evidence.serving_fit import ServingFit, residuals_of, runs_of, value_now
-from sim.evidence.inference_numbers import INFERENCE_NUMBERS
 from sim.evidence.serving_numbers import BESIDE, MOST, NUMBERS
 from sim.evidence.serving_page import numbers_page
 from sim.evidence.serving_stacks import serving_stack
