@@ -297,13 +297,7 @@ def moe(p: Pass, m: Moe) -> None:
     size = ACTIVATION_BYTES * rows * h
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
     split = _flag((c.ep > 1) & ~everywhere)
-    # engines send a token once to each rank that holds one of its experts, as it is multiplied, and get one sum back
-    ranks_of_token = c.ep * (1.0 - (1.0 - 1.0 / c.ep) ** m.topk)
-    copies = np.where(c.training, float(m.topk), np.maximum(1.0, ranks_of_token))
-    value = np.where(c.training, ACTIVATION_BYTES, np.minimum(ACTIVATION_BYTES, stored_bytes(c.experts_in)))
-    for element in (value, ACTIVATION_BYTES):
-        sent = element * own * h * copies
-        p.rows.emit("all_to_all", "ep_traffic", (sent, c.ep, c.expert_tp, 1.0, copies), count=split)
+    _to_experts(p, m, own, split)
     ranks = np.where(everywhere, c.tp, c.expert_tp)
     p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * seen * h, ranks, 1.0, 1.0), count=_flag(ranks > 1))
     matrices = 3.0 if m.gated else 2.0
@@ -322,6 +316,18 @@ def moe(p: Pass, m: Moe) -> None:
     if beside:
         dense(p, float(beside), m.gated)
         _leave(p)
+
+
+def _to_experts(p: Pass, m: Moe, own: Column, times: Column) -> None:
+    """Tokens to the ranks of their experts and sums back. Engines send a token once to each rank that holds one of its experts, as it
+    is multiplied; frameworks of training send a copy for each expert."""
+    c = p.c
+    distinct = np.maximum(1.0, c.ep * (1.0 - (1.0 - 1.0 / c.ep) ** m.topk))
+    copies = np.where(c.training, float(m.topk), distinct)
+    value = np.where(c.training, ACTIVATION_BYTES, np.minimum(ACTIVATION_BYTES, stored_bytes(c.experts_in)))
+    for element in (value, ACTIVATION_BYTES):
+        sent = element * own * p.model.hidden * copies
+        p.rows.emit("all_to_all", "ep_traffic", (sent, c.ep, c.expert_tp, 1.0, copies), count=times)
 
 
 def embedding_bags(p: Pass, e: EmbeddingBags) -> None:
