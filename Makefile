@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit inference-fit claims
+.PHONY: demo test lint bench readme accuracy parameters headline power training-fit serving-fit inference-fit claims examples site
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml
@@ -56,3 +56,9 @@ parameters: $(STAMP)  ## docs/parameters.md from the declared parameters and the
 
 claims: $(STAMP)  ## docs/claims.md and its images: every public claim derived again
 	@$(BIN)/python docs/claims_page.py
+
+examples: $(STAMP)  ## what the commands of the documents print, written into them
+	@$(BIN)/python docs/examples.py
+
+site: $(STAMP)  ## the documents as a site in build/site, and docs/llms.txt
+	@$(BIN)/python docs/site.py

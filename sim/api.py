@@ -205,7 +205,7 @@ def _memory_verdict(asked: _Asked, parts: dict[str, float]) -> tuple[str, bool]:
 
 def _largest(parts: dict[str, float]) -> str:
     name, size = max(parts.items(), key=lambda item: item[1], default=("", 0.0))
-    return f"{name} take {text(size, 'bytes')} a chip" if name else ""
+    return f"{name}: {text(size, 'bytes')} a chip, the largest part" if name else ""
 
 
 def _next_fit(asked: _Asked, fits: bool) -> tuple[str, ...]:

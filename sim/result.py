@@ -40,6 +40,13 @@ class Figure:
         }
         return {**out, "note": self.note} if self.note else out
 
+    @staticmethod
+    def of(plain: dict[str, Any]) -> Figure:
+        """The figure of such a dict. Raises KeyError or TypeError for what is none."""
+        ends = (None if plain[key] is None else float(plain[key]) for key in ("value", "low", "high"))
+        value, low, high = ends
+        return Figure(value, str(plain["unit"]), low, high, str(plain["basis"]), str(plain.get("note", "")))
+
 
 def weakest(parts: list[tuple[float, str]], threshold: float = 0.05) -> str:
     """Basis of a sum: its weakest part above 5% of the whole. parts: (share or seconds, basis)."""
@@ -108,13 +115,40 @@ class Result:
             "provenance": self.provenance,
         }
 
-    def _repr_html_(self) -> str:
-        """The same table in a notebook."""
-        from html import escape
-
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{'unknown' if f.value is None else f'{f.value:.6g}'}</td>"
-            f"<td>{escape(f.unit)}</td><td>{escape(f.basis)}</td></tr>"
-            for name, f in self.figures.items()
+    @staticmethod
+    def of(plain: dict[str, Any]) -> Result:
+        """The result whose `to_dict` this is. Raises KeyError, TypeError or ValueError for what is none."""
+        return Result(
+            schema=str(plain["schema"]),
+            verdict=str(plain["verdict"]),
+            scenario=dict(plain["scenario"]),
+            figures={str(name): Figure.of(each) for name, each in plain["figures"].items()},
+            breakdown={(str(b["part"]), str(b["phase"])): float(b["seconds"]) for b in plain["breakdown"]},
+            memory={str(name): float(size) for name, size in plain["memory_bytes"].items()},
+            why=str(plain["why"]),
+            next_commands=tuple(map(str, plain["next"])),
+            provenance=dict(plain["provenance"]),
+            warnings=tuple(map(str, plain["warnings"])),
+            fits=bool(plain["fits"]),
         )
-        return f"<p>{escape(self.verdict)}</p><table><tr><th>figure</th><th>value</th><th>unit</th><th>basis</th></tr>{rows}</table>"
+
+    def _repr_html_(self) -> str:
+        """The first screen as a table, for notebooks."""
+        return str(_notebook().table_of(self))
+
+    def plot(self, kind: str | None = None) -> Any:
+        """A Plotly figure of this result; needs the extra `report`. kind: waterfall, memory, figures, and where the run has
+        them latency, series, campaigns, power; None: the first that it has. Raises InputError for another."""
+        return _notebook().plot(self, kind)
+
+    def to_polars(self, name: str | None = None) -> Any:
+        """A table of this result as a Polars DataFrame; needs the extra `sweep`. name: figures, requests, or one of `tables`;
+        None: requests, else the first of the tables, else figures. Raises InputError for another."""
+        return _notebook().to_polars(self, name)
+
+
+def _notebook() -> Any:
+    """What draws results lies in a lower room of the house and is loaded by name, so that a result needs none of it."""
+    from importlib import import_module
+
+    return import_module(".report.notebook", __package__)

@@ -44,6 +44,10 @@ def change(data: dict[str, Any], text: str) -> None:
     for step in rest[:-1]:
         holder = _inner(holder, step, match["key"])
     key = rest[-1].replace("-", "_")
+    if not isinstance(holder, dict):
+        raise InputError(
+            f"--set {match['key']}: nothing lies below {holder!r:.40} that has that name. Shorten the key."
+        )
     holder[key] = _changed(holder.get(key), match["operator"], number(match["value"].strip()), match["key"])
 
 
@@ -52,6 +56,8 @@ def _inner(holder: Any, step: str, key: str) -> Any:
         if not step.isdigit() or int(step) >= len(holder):
             raise InputError(f"--set {key}: {step!r} is not one of 0 to {len(holder) - 1}. Use a number of the list.")
         return holder[int(step)]
+    if not isinstance(holder, dict):
+        raise InputError(f"--set {key}: nothing lies below the value {holder!r:.40}. Shorten the key.")
     return holder.setdefault(step.replace("-", "_"), {})
 
 

@@ -81,12 +81,17 @@ COMMANDS = {
     ),
     "import": Command(
         "imports",
-        "Read a run out of a user's file: MLPerf mllog; Megatron-LM; results of serving benchmarks.",
+        "Read a user's file: training runs, launches, results of benchmarks, profiles, power, failures, networks.",
         (
             "path/to/run.log -o run.csv",
             "path/to/launch.sh --cluster dgx-h100 --devices 512 -o scenario.yaml",
             "path/to/result_0.txt --precision fp8 --devices 64",
             "path/to/bench.json --cluster h100 --tp 2 --precision fp8 -o served.csv",
+            "path/to/vllm.sh --cluster h100 -o serving.yaml",
+            "path/to/torchtitan.toml --cluster dgx-h100 -o scenario.yaml",
+            "path/to/trace.json --cluster h100 --engine vllm -o kernels",
+            "path/to/power.csv --model llama-3.1-70b --cluster h100 --engine vllm -o power.csv",
+            "path/to/clients -o generator.yaml",
         ),
     ),
     "whatif": Command(
@@ -125,6 +130,11 @@ COMMANDS = {
             "sweep.yaml --workers 2 --resume --out results",
         ),
     ),
+    "report": Command(
+        "report",
+        "A result on one page: figures, time, kernels, memory, timeline, fronts; --html for a browser, without a network.",
+        ("out/result.json --html", "scenario.yaml --html -o chat.html", "out --folder --out pages"),
+    ),
     "rerun": Command(
         "trust",
         "Answer a stored result's question again: the same figures, or which fact has changed.",
@@ -148,6 +158,56 @@ COMMANDS = {
             "--generator azure_conversation.yaml --requests 5000 --scale-rate 2 -o load.jsonl",
             "--rate 4 --gap-variation 3 --input-tokens 2000 --output-tokens 300 --spread 0.8 -o load.jsonl",
         ),
+    ),
+    "export chakra": Command(
+        "export_chakra",
+        "Write a training step as Chakra execution traces, with the groups of ranks and ASTRA-sim's network.",
+        ("scenario.yaml -o traces", "scenario.yaml --devices 16 --ranks all -o traces"),
+    ),
+    "export astra-sim": Command(
+        "export_chakra",
+        "Write a cluster's network as the YAML of ASTRA-sim.",
+        ("--model llama-3.1-8b --cluster tpu-v5p --devices 64 -o network.yml",),
+    ),
+    "export vllm-bench": Command(
+        "export_results",
+        "Write a result of `serve` as `vllm bench serve` saves one.",
+        ("served -o bench.json",),
+    ),
+    "export aiperf": Command(
+        "export_results",
+        "Write a result of `serve` as AIPerf exports one: summary, or single requests.",
+        ("served -o profile_export_aiperf.json", "served -o profile_export.jsonl"),
+    ),
+    "export vllm": Command("launches", "Write `vllm serve` for a serving scenario.", ("serving.yaml -o vllm.sh",)),
+    "export sglang": Command("launches", "Write SGLang's launch for a serving scenario.", ("serving.yaml",)),
+    "export trtllm": Command(
+        "launches", "Write `trtllm-serve` and its options for a serving scenario.", ("serving.yaml",)
+    ),
+    "export k8s": Command(
+        "launches", "Write a Kubernetes Deployment and Service for a serving scenario.", ("serving.yaml -o vllm.yaml",)
+    ),
+    "export dynamo": Command(
+        "launches", "Write a DynamoGraphDeployment for a serving scenario.", ("serving.yaml -o graph.yaml",)
+    ),
+    "export neuron": Command(
+        "launches",
+        "Write `vllm serve` with the buckets that Neuron compiles for.",
+        ("--model llama-3.1-8b --cluster trn2 --tp 8 --concurrency 8 --input-tokens 1000 --output-tokens 100",),
+    ),
+    "export slurm": Command(
+        "launches",
+        "Write a batch script of Slurm: torchrun for a training scenario, an array of replicas for a serving one.",
+        ("scenario.yaml -o train.sbatch", "serving.yaml"),
+    ),
+    "export megatron": Command(
+        "launches", "Write Megatron-LM's arguments for a training scenario.", ("scenario.yaml -o megatron.txt",)
+    ),
+    "export torchtitan": Command(
+        "launches", "Write torchtitan's overrides for a training scenario.", ("scenario.yaml",)
+    ),
+    "export maxtext": Command(
+        "launches", "Write a YAML of MaxText for a training scenario.", ("scenario.yaml -o maxtext.yml",)
     ),
     "calibrate": Command(
         "calibrate",
@@ -184,18 +244,19 @@ COMMANDS = {
             "three-regions",
         ),
     ),
+    "ui": Command("ui", "Show the local page: questions, what-if sliders, catalogue, accuracy. On this machine only."),
     "schema": Command("listings", "JSON Schema of a kind of catalogue file.", ("chip", "scenario")),
 }
 GROUPS = {
     "search": "Search: the best plans for a question. `gambrel search train --help`.",
     "export": "Export: files that other tools read. `gambrel export traffic --help`.",
 }
-WORDS = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS))
+WORDS = tuple(dict.fromkeys(word for name in COMMANDS for word in name.split(" ")))
 EPILOG = "Start with: gambrel demo"
 
 
 def build(wanted: Collection[str] = WORDS) -> typer.Typer:
-    """The application. Commands whose first word is not wanted are only listed: their options are never built."""
+    """The application. Commands of which a word is not wanted are only listed: their options are never built."""
     app = typer.Typer(
         name="gambrel",
         help="How fast, how costly and how reliable a transformer runs on a cluster that you do not have.",
@@ -208,8 +269,8 @@ def build(wanted: Collection[str] = WORDS) -> typer.Typer:
     groups: dict[str, typer.Typer] = {}
     for name, command in COMMANDS.items():
         first, _, second = name.partition(" ")
-        if first in wanted:
-            own = second or first
+        if first in wanted and second in ("", *wanted):
+            own = (second or first).replace("-", "_")
             function = getattr(import_module(f".{command.module}", __package__), own + "_" * iskeyword(own))
         else:
             function = _listed

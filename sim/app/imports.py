@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 from .command import command
 from .output import Call, emit, write_files
 from .runs import scenario_yaml
@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from ..catalog.imported import Imported, Note
 
 SCENARIOS, TABLES = (".yaml", ".yml"), (".csv",)
+SERVING = "serving"
+OTHER = ("vllm", "sglang", "servegen", "kineto", "power", "sacct", "astra-sim")
 
 
 File = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="A result of mllog or of a serving benchmark; a script, list, log or YAML of Megatron."
+        metavar="FILE",
+        help="A result, script, log or configuration of yours; docs/how-to/import.md lists what is read.",
     ),
 ]
 Kind = Annotated[
-    str | None, typer.Option("--kind", metavar="NAME", help="megatron | mllog (if not given: recognised).")
+    str | None, typer.Option("--kind", metavar="NAME", help="What the file is (if not given: recognised).")
 ]
 Named = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="Of a result of mllog whose benchmark is not known.")
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Of a file that does not name it, or not as the catalogue."),
 ]
 Place = Annotated[
     str | None, typer.Option("--cluster", "--chip", metavar="NAME", help="What it ran on, or is to run on.")
@@ -46,6 +50,10 @@ Degree = Annotated[int | None, typer.Option(metavar="N", min=1, help="Of a servi
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="OUT", help="FILE.yaml: a scenario; FILE.csv: a row for `validate`."),
+]
+Tokens = Annotated[
+    int | None,
+    typer.Option("--input-tokens", metavar="N", min=1, help="Mean prompt of a serving benchmark that does not say it."),
 ]
 
 
@@ -63,23 +71,55 @@ def import_(
     pp: Degree = None,
     ep: Degree = None,
     attention_dp: Degree = None,
+    input_tokens: Tokens = None,
     output: Output = None,
 ) -> None:
     """Read a user's file."""
-    from ..catalog import serving_results
-    from ..catalog.imports import read_run, text_of
+    degrees = {"tp": tp, "pp": pp, "ep": ep, "attention_dp": attention_dp}
+    said = {"model": model, "cluster": cluster, "engine": engine, "precision": precision, "devices": devices}
+    found, text = _recognised(file, kind)
+    if found in OTHER:
+        from .imports_other import told
 
-    library = call.library()
+        _none_of({**degrees, "input_tokens": input_tokens}, file, found)
+        told(call, file, found, said, output)
+        return
     if output is not None and output.suffix not in (*SCENARIOS, *TABLES):
         raise InputError(f"-o {output}: end the name in .yaml (a scenario) or .csv (a row of a table).")
-    degrees = {"tp": tp, "pp": pp, "ep": ep, "attention_dp": attention_dp}
-    if kind is None and serving_results.kind_of(text_of(file)) is not None:
+    if found == SERVING:
         from .imports_serving import served
 
-        served(call, file, {"cluster": cluster, "engine": engine, "precision": precision}, degrees, output)
+        served(call, (file, text), {**said, "input_tokens": input_tokens}, degrees, output)
         return
-    _none_of({"engine": engine, **degrees}, file)
-    run = read_run(file, library, kind, model)
+    _none_of({"engine": engine, **degrees, "input_tokens": input_tokens}, file, "training run")
+    _trained(call, file, found, said, output)
+
+
+def _recognised(file: Path, kind: str | None) -> tuple[str, str]:
+    """The kind of a file and its text ("" of a folder). Raises InputError for a kind that is not known, or a file of none."""
+    from ..catalog import imports, serving_results
+    from . import imports_other
+
+    known = (*imports.KINDS, SERVING, *OTHER)
+    if kind is not None and kind not in known:
+        raise InputError(f"--kind = {kind!r} is not known. {did_you_mean(kind, known)} Use {', '.join(known)}.")
+    text = "" if file.is_dir() else imports.text_of(file)
+    if kind is not None:
+        return kind, text
+    serving = SERVING if text and serving_results.kind_of(text) is not None else None
+    found = serving or imports_other.kind_of(file, text) or imports.kind_of(text)
+    if found is None:
+        raise InputError(f"{file}: of no known kind. Say which with --kind: {', '.join(known)}.")
+    return found, text
+
+
+def _trained(call: Call, file: Path, kind: str, said: dict[str, Any], output: Path | None) -> None:
+    """Read a training run, complete it with what the user says, print, write."""
+    from ..catalog.imports import read_run
+
+    library, cluster = call.library(), said["cluster"]
+    precision, devices = said["precision"], said["devices"]
+    run = read_run(file, library, kind, said["model"], devices)
     place = None if cluster is None else library.cluster(cluster)
     if place is not None:
         run = run.at(library.chip(place.chip).id)
@@ -92,12 +132,12 @@ def import_(
     emit(call, document_of(run, paths), screen(run, paths, where), _all_files(run, call.out, where) if call.out else {})
 
 
-def _none_of(flags: dict[str, Any], file: Path) -> None:
-    """Raises InputError for a flag of serving benchmarks beside a training run."""
+def _none_of(flags: dict[str, Any], file: Path, what: str) -> None:
+    """Raises InputError for a flag of serving benchmarks beside another file."""
     for name, value in flags.items():
         if value is not None:
             flag = name.replace("_", "-")
-            raise InputError(f"--{flag}: {file} is a training run, whose file says it. Leave --{flag} out.")
+            raise InputError(f"--{flag}: {file} is a {what}, which takes no such flag. Leave --{flag} out.")
 
 
 def files_of(run: Imported, output: Path, cluster: str) -> dict[str, str | bytes]:

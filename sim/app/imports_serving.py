@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.imports import csv_of, text_of
+from ..catalog.imports import csv_of
 from ..catalog.served import COLUMN_OF, Served
 from ..catalog.serving_results import runs_of
 from ..errors import InputError
@@ -21,12 +21,17 @@ SHOWN = 20
 
 
 def served(
-    call: Call, file: Path, said: Mapping[str, str | None], degrees: Mapping[str, int | None], output: Path | None
+    call: Call,
+    source: tuple[Path, str],
+    said: Mapping[str, Any],
+    degrees: Mapping[str, int | None],
+    output: Path | None,
 ) -> None:
-    """Read, complete with what the user says (cluster, engine, precision; degrees), print, write."""
+    """Read a file's text, complete it with what the user says (cluster, engine, precision, model; degrees), print, write."""
+    file, text = source
     place = None if said["cluster"] is None else call.library().cluster(said["cluster"])
     runs = []
-    for run in runs_of(text_of(file), str(file)):
+    for run in runs_of(text, str(file), said["model"], said["input_tokens"]):
         run = run.at(call.library().chip(place.chip).id) if place is not None else run
         runs.append(run.under(said["engine"]).in_format(said["precision"]).spread(**degrees))
     where = runs[0].device if place is None else place.id

@@ -115,11 +115,16 @@ def schema(
     call: Call, name: Annotated[str, typer.Argument(metavar="NAME", help="chip, cluster, model, plan, ...")]
 ) -> None:
     """Print a JSON Schema."""
+    document = schema_of(name)
+    emit(call, document, json.dumps(document, indent=2))
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """JSON Schema of a kind of record. Raises InputError with the nearest names."""
     records = _records()
     if name.lower() not in records:
         raise InputError(f"schema {name!r} is not known. {did_you_mean(name, records)}")
-    document = records[name.lower()].model_json_schema()
-    emit(call, document, json.dumps(document, indent=2))
+    return records[name.lower()].model_json_schema()
 
 
 def _records() -> dict[str, type[Record]]:

@@ -98,6 +98,9 @@ def document_of(found: Found, top: int, text: str | None) -> dict[str, Any]:
     places = range(min(top, len(found.rows)))
     return {
         "schema": "gambrel.search/1",
+        "model": found.question.model.id,
+        "cluster": found.question.target.cluster.id,
+        "devices": found.question.devices,
         "legal": found.legal,
         "pruned_by_memory": found.pruned,
         "beaten_by_bound": found.beaten,

@@ -40,14 +40,17 @@ def serve(
     refine: Annotated[int, typer.Option("--refine", metavar="N", min=1, help="How many settings to simulate.")] = 12,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many lines a table shows.")] = SHOWN,
     emitted: Annotated[
-        str | None, typer.Option("--emit", metavar="NAME", help="Launch the winner: vllm | sglang | trtllm | k8s.")
+        str | None,
+        typer.Option(
+            "--emit", metavar="NAME", help="Launch the winner: vllm | sglang | trtllm | k8s | dynamo | slurm | neuron."
+        ),
     ] = None,
     *,
     flags: Flags,
 ) -> int:
     """Rank ways to serve."""
     from .. import api
-    from ..report.launch_serving import ENGINES
+    from ..report.launch_cluster import ENDINGS, ENGINES
     from ..studies.search_serve import search
 
     if emitted is not None and emitted not in ENGINES:
@@ -57,7 +60,7 @@ def serve(
     with Progress() as progress:
         found = search(question, library, lambda asked: api.serve(asked, library), refine, progress)
     text = None if emitted is None else launched(found, emitted)
-    files = {} if text is None else {f"launch.{emitted}.{'yaml' if emitted == 'k8s' else 'txt'}": text + "\n"}
+    files = {} if text is None else {f"launch.{emitted}{ENDINGS.get(emitted or '', '.txt')}": text + "\n"}
     emit(call, document_of(found, text), screen(found, top, text), files)
     return 0 if found.best.meets else 1
 
@@ -95,22 +98,28 @@ def _names(library: Library, clusters: str | None) -> tuple[str, ...]:
 
 def launched(found: Found, engine: str) -> str:
     """Launch text of the winner."""
-    from ..report.launch_serving import Serving, launch_serving, resource_of
+    from ..report.launch_cluster import launch_serving
+    from ..report.launch_serving import Serving
     from ..serving.settings import resolved
 
     best = found.best
     group, setting = best.scenario.groups[0], best.point.setting
-    serving = Serving(
+    counts = _replicas(best)
+    kind = Serving(
         model=found.model,
         plan=group.plan,
         engine=resolved(group.engine, setting.target),
         chips=best.point.chips // sum(best.point.replicas),
-        replicas=_replicas(best),
-        apart=setting.apart,
+        replicas=counts[0],
         longest=found.load.longest,
-        resource=resource_of(setting.target.chip.family) if engine == "k8s" else "",
+        family=setting.target.chip.family,
+        node_chips=setting.target.cluster.chips_per_node,
     )
-    return launch_serving(engine, serving)
+    if not setting.apart:
+        return launch_serving(engine, [kind])
+    return launch_serving(
+        engine, [kind._replace(role=role, replicas=n) for role, n in zip(("prefill", "decode"), counts, strict=True)]
+    )
 
 
 def _replicas(each: Refined) -> tuple[int, int]:

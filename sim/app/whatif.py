@@ -170,6 +170,7 @@ def _tornado(swings: tuple[Swing, ...], name: str, by: float, document: dict[str
 
     from ..report.tables import bar, columns
 
+    document["tornado_by"] = by
     document["tornado"] = [
         {name: value if not isinstance(value, float) or math.isfinite(value) else None for name, value in each._asdict().items()}
         for each in swings

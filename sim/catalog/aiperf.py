@@ -25,16 +25,16 @@ def read(source: Source) -> Served:
     in_flight = max(1.0, _mean(source, "request_throughput")[0] * latency_ms * 1e-3)
     setup = source.record.get("input_config") or source.record.get("config") or {}
     source.used.update(("input_config", "config"))
-    stated = _found(setup, "concurrency")
+    stated = found_in(setup, "concurrency")
     clients = in_flight if stated is None else source.checked("concurrency", stated)
     how = Note("concurrency", f"{clients:.1f}", "request throughput times mean latency were in flight")
-    names = _found(setup, "model_names") or _found(setup, "model") or source.text("model")
+    names = found_in(setup, "model_names") or found_in(setup, "model") or source.text("model")
     model = str((names[0] if isinstance(names, list) else names) or "")
     shape = Shape(given, made, clients)
     return run_of(source, ("aiperf", model, ""), shape, (ttft_ms, tpot_ms), {}, () if stated else (how,))
 
 
-def read_requests(found: list[tuple[Record, str]], name: str) -> Served:
+def read_requests(found: list[tuple[Record, str]], name: str, model: str = "") -> Served:
     """A file of single requests: means over those that were answered; requests in flight by Little's law."""
     rows = [row for record, place in found if (row := _request(Source(record, place, set()))) is not None]
     if not rows:
@@ -43,7 +43,7 @@ def read_requests(found: list[tuple[Record, str]], name: str) -> Served:
     span_s = max(row[6] for row in rows) - min(row[5] for row in rows)
     in_flight = latency_s * len(rows) / span_s if span_s > 0.0 else 1.0
     first = found[0][0]["metadata"]
-    source = Source({"model_id": first.get("model_name", first.get("model"))}, name, set())
+    source = Source({"model_id": first.get("model_name", first.get("model"))}, name, set(), model)
     note = Note("concurrency", f"{in_flight:.1f}", "mean number of requests in flight")
     names = ("aiperf", source.text("model_id"), "")
     return run_of(source, names, Shape(given, made, in_flight), (ttft_ms, tpot_ms), {}, (note,))
@@ -84,10 +84,11 @@ def _value(source: Source, metrics: Record, name: str) -> tuple[float, str]:
     return source.checked(f"metrics.{name}.value", metric["value"]), str(metric.get("unit", ""))
 
 
-def _found(setup: Any, key: str) -> Any:
-    """A key anywhere in nested settings; None if it is not there."""
-    if not isinstance(setup, dict):
+def found_in(setup: Any, key: str, depth: int = 12) -> Any:
+    """A key anywhere in nested settings, at most so deep; None if it is not there."""
+    if not isinstance(setup, dict) or not depth:
         return None
     if setup.get(key) is not None:
         return setup[key]
-    return next((found for each in setup.values() if (found := _found(each, key)) is not None), None)
+    inner = (found_in(each, key, depth - 1) for each in setup.values())
+    return next((found for found in inner if found is not None), None)

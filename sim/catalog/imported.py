@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -54,6 +56,15 @@ class Note(NamedTuple):
     name: str
     value: str
     meaning: str
+
+
+def with_lines(text: str, found: Iterable[re.Match[str]]) -> Iterator[tuple[int, re.Match[str]]]:
+    """Matches in the order of a text, each with the line that it begins in."""
+    line, at = 1, 0
+    for each in found:
+        line += text.count("\n", at, each.start())
+        at = each.start()
+        yield line, each
 
 
 @dataclass(frozen=True)

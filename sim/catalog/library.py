@@ -135,7 +135,7 @@ class Library:
     def model(self, name: str) -> Model:
         """A model by id or alias, a YAML file, or a Hugging Face config.json (or the folder that holds it)."""
         path = Path(name)
-        if path.suffix == ".json" or (path.is_dir() and (path / "config.json").exists()):
+        if path.suffix == ".json" or _has_config(path):
             from .huggingface import read_config
 
             return read_config(path if path.suffix == ".json" else path / "config.json")
@@ -233,6 +233,14 @@ def _names_in(folder: Path, origin: str) -> dict[str, Entry]:
                 raise InputError(f"{path}: {name!r} already names {names[name].path}. Remove one of the two.")
             names[name] = entry
     return names
+
+
+def _has_config(path: Path) -> bool:
+    """Is it a folder with a config.json? A name that no file can have is none."""
+    try:
+        return path.is_dir() and (path / "config.json").exists()
+    except (OSError, ValueError):
+        return False
 
 
 def cluster_of(chip: Chip) -> Cluster:

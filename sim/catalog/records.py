@@ -136,7 +136,7 @@ def _chosen(records: list[type[Record]], value: dict[str, Any], path: Path_, doc
         return records[0]
     known = {str(record.model_fields["kind"].default): record for record in records if "kind" in record.model_fields}
     kind = value.get("kind")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise InputError(
             f"{document.place(path)}: {_dotted(path)}.kind = {kind!r} is not known. {did_you_mean(str(kind), known)}"
         )

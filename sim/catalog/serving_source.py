@@ -18,11 +18,12 @@ _ENGINES = {"sglang": "sglang", "vllm": "vllm", "trt": "trtllm", "tensorrt": "tr
 
 
 class Source(NamedTuple):
-    """One record of a file and where it stands; `used`: the keys that were read."""
+    """One record of a file and where it stands; `used`: the keys that were read; model: as the user says, "" if not."""
 
     record: Record
     place: str
     used: set[str]
+    model: str = ""
 
     def text(self, *keys: str) -> str:
         """The first of these keys that holds a text; "" if none does."""
@@ -120,8 +121,9 @@ def run_of(
 ) -> Served:
     """A run from its parts. names: benchmark, model, engine; measured: TTFT, TPOT [ms]; degrees: by flag, or column."""
     (kind, model, engine), (given, made, clients), (ttft_ms, tpot_ms) = names, shape, measured
+    model = source.model or model
     if not model:
-        raise InputError(f"{source.place}: the record names no model. Add the key model_id.")
+        raise InputError(f"{source.place}: the record names no model. Add --model NAME.")
     notes = [*assumed]
     if not any(name.endswith(("tp", "tp_size")) for name in degrees):
         notes.append(Note("tp", "1", "the file does not say on how many chips it ran: give --tp"))

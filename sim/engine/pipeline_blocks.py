@@ -76,6 +76,11 @@ def block_pipeline(schedule: str, m: int, work_s: FloatArray, send_s: FloatArray
     return _swept(schedule, m, work_s, send_s)[0]
 
 
+def block_order(schedule: str, m: int, work_s: FloatArray, send_s: FloatArray) -> IntArray:
+    """The operations in the order of `block_schedule`'s compute rows: (stage, F, B or W, chunk, micro-batch) [n, 4]."""
+    return _swept(schedule, m, work_s, send_s)[1]
+
+
 def _swept(schedule: str, m: int, work_s: FloatArray, send_s: FloatArray) -> tuple[BlockTimes, IntArray]:
     p = work_s.shape[1]
     rule = RULES[schedule]

@@ -218,7 +218,7 @@ def one_f_one_b_schedule(
     _check(*(np.array([x], dtype=np.int64) for x in (p, m, v)))
     work_s = np.stack((np.reshape(forward_s, (p, v)), np.reshape(backward_s, (p, v)))).astype(np.float64)
     between_s = np.broadcast_to(np.asarray(send_s, dtype=np.float64), p)
-    programs = [list(_program(s, p, m, v)) for s in range(p)]
+    programs = [list(program(s, p, m, v)) for s in range(p)]
     rows: list[_Row] = []
     arrival: dict[tuple[int, int, int], int] = {}  # (phase, layer group, micro-batch) -> the row that brings it
     position = [0] * p
@@ -256,7 +256,7 @@ class _Row(NamedTuple):
     phase: int
 
 
-def _program(stage: int, p: int, m: int, v: int) -> Iterator[tuple[int, int, int]]:
+def program(stage: int, p: int, m: int, v: int) -> Iterator[tuple[int, int, int]]:
     """What a stage does, in order: (0 forward | 1 backward, chunk, micro-batch)."""
     total = m * v
     ahead = min(p - 1 - stage if v == 1 else 2 * (p - 1 - stage) + (v - 1) * p, total)

@@ -32,6 +32,7 @@ from .splits import Labels, split_labels
 from .tables import FloatArray, Skip, Table
 
 SEEN = "every refit has seen the row"
+LEAST_HOSTED = 5
 ALONE = "nothing else of its kind, format and stack is measured"
 _INTERVALS: dict[str, Level] = {
     "random": "fitted",
@@ -58,11 +59,13 @@ class _Group(NamedTuple):
 
 
 class _Fitted(NamedTuple):
-    """Values of a refit, of which group, and which of its rows the refit saw, by chip id."""
+    """Values of a refit, of which group, and which of its rows the refit saw, by chip id. host_s: between two calls by the host, where
+    rows that were seen tell it."""
 
     group: _Group
     fit: JointFit
     seen: dict[str, Indices]
+    host_s: float | None = None
 
 
 def leave_out(table: Table, split: str, excluded: Sequence[str], context: Context, progress: Progress) -> LeftOut:
@@ -144,7 +147,19 @@ class _Refits:
             fit = joint.result(joint.fit(kept, steps=STEPS))
             seen = {chip: self._fitted_rows(group, chip)[rows] for chip, rows in zip(chips, kept, strict=True)}
             for chip, rows in group.rows.items():
-                self._price(rows[self.labels[rows] == label], chip, group.stack, _Fitted(group, fit, seen))
+                told = rows[self.usable[rows] & self.alone[rows] & (self.labels[rows] != label)]
+                fitted = _Fitted(group, fit, seen, self._host_s(told, chip, group.stack))
+                self._price(rows[self.labels[rows] == label], chip, group.stack, fitted)
+
+    def _host_s(self, rows: Indices, chip: str, stack: str) -> float | None:
+        """From one call by the host to the next [s]: the median of collectives that the host launched one by one and that a graph
+        would run in less than half the time; None where fewer than LEAST_HOSTED rows tell it."""
+        if rows.size < LEAST_HOSTED or not KINDS[int(self.kernels.kind[rows[0]])].collective:
+            return None
+        kernels = self.kernels.take(rows)
+        graph_s = self.context.seconds(kernels, self._machine(self.ruled, chip, stack))
+        bound = graph_s < 0.5 * self.measured_s[rows]
+        return float(np.median(self.measured_s[rows][bound])) if bound.sum() >= LEAST_HOSTED else None
 
     def _without_stack(self, group: _Group) -> None:
         """The rows of a group by the values of another stack that has rows of the same kind and format."""
@@ -215,6 +230,8 @@ class _Refits:
             times = self.context.seconds(kernels, packed)
             low, high = interval(kernels, packed, times)
             family = self.context.seconds(kernels, shared)
+            if fitted is not None and fitted.host_s is not None:
+                base = _with(base, kernels, {"host_us": fitted.host_s * 1e6})
         except UnknownFigure as error:
             self._mark(rows, f"{error.key} is unknown")
             return

@@ -242,7 +242,9 @@ class ServingFit:
             seconds = np.maximum(k.alone_s - hidden_s[runs.stack][k.run] * k.launches, 0.5 * k.alone_s)
             shape = (len(runs.rows), len(CLASSES))
             place = k.run * shape[1] + k.kind
-            sums = [np.bincount(place, seconds * times, shape[0] * shape[1]).reshape(shape) for times in (k.step, k.prompt)]
+            sums = [
+                np.bincount(place, seconds * times, shape[0] * shape[1]).reshape(shape) for times in (k.step, k.prompt)
+            ]
             self._kept = {**dict(list(self._kept.items())[-3:]), key: (sums[0], sums[1])}
         return self._kept[key]
 

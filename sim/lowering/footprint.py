@@ -40,6 +40,7 @@ class Software(NamedTuple):
 
 
 PLAIN = Software()
+HELD = ("weights", "gradients", "optimizer", "activations", "workspace", "buffers")
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class Footprint:
 
     def parts(self, plan: int = 0) -> dict[str, float]:
         """The parts of one plan by name."""
-        names = ("weights", "gradients", "optimizer", "activations", "workspace", "buffers")
-        return {name: float(getattr(self, name)[plan]) for name in names}
+        return {name: float(getattr(self, name)[plan]) for name in HELD}
 
 
 def training_footprint(
@@ -95,6 +95,14 @@ def training_footprint(
     held_bytes, gradients, optimizer, activations, workspace, buffers = each[fullest, :, rows].T
     step = (held_bytes, gradients, optimizer, activations, workspace, buffers)
     return Footprint(*step, np.asarray(groups), np.asarray(sharded * 1.0), zero, zero, stage)
+
+
+def stage_parts(model: Model, plan: Plan, seq_len: float, software: Software = PLAIN) -> list[dict[str, float]]:
+    """Bytes of one rank of each pipeline stage by part; `training_footprint` has those of the fullest."""
+    c = columns(model, [plan], True)
+    held = weights(model, c)
+    stages = [_stage(model, c, held, seq_len, np.full(c.n, float(stage)), software) for stage in range(plan.pp)]
+    return [{name: float(value[0]) for name, value in zip(HELD, each, strict=True)} for each in stages]
 
 
 def _stage(model: Model, c: Columns, held: Weights, seq_len: float, stage: Column, software: Software) -> list[Column]:

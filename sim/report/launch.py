@@ -214,6 +214,8 @@ def maxtext(model: Model, plan: Plan, seq_len: int) -> str:
         "base_num_query_heads": heads,
         "base_num_kv_heads": kv_heads,
         "head_dim": size,
+        "vocab_size": model.vocab,
+        "logits_via_embedding": model.tied,
         **({"num_experts": experts.experts, "num_experts_per_tok": experts.topk} if experts else {}),
         "max_target_length": seq_len,
         "per_device_batch_size": (plan.global_batch or 1) / devices,

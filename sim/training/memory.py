@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..catalog.models import Model
 from ..catalog.plans import Plan
 from ..catalog.targets import Target
-from ..lowering.footprint import PLAIN, Footprint, training_footprint
+from ..lowering.footprint import PLAIN, Footprint, Software, stage_parts, training_footprint
 from ..lowering.sharding import Column, Columns
 
 USABLE_SHARE = 0.989
@@ -16,9 +16,14 @@ USABLE_SHARE = 0.989
 
 def footprint(model: Model, plans: Sequence[Plan] | Columns, target: Target, seq_len: float) -> Footprint:
     """What one rank must hold of every plan, as the target's software keeps it."""
+    return training_footprint(model, plans, seq_len, _software(target))
+
+
+def _software(target: Target) -> Software:
+    """How the target's stack keeps things."""
     factors = target.stack.factors
     given = {name: value for name in PLAIN._fields if (value := factors.get(name)) is not None}
-    return training_footprint(model, plans, seq_len, PLAIN._replace(**given))
+    return PLAIN._replace(**given)
 
 
 def held_bytes(memory: Footprint, target: Target) -> Column:
@@ -54,6 +59,17 @@ def memory_parts(model: Model, plan: Plan, target: Target, seq_len: float) -> di
     fragmentation, framework = _added(memory, target)
     parts = {**memory.parts(), "fragmentation": float(fragmentation[0]), "framework": float(framework[0])}
     return {name: value * target.chip.ranks for name, value in parts.items() if value}
+
+
+def memory_by_stage(model: Model, plan: Plan, target: Target, seq_len: float) -> list[dict[str, float]]:
+    """Bytes of one chip by part on each pipeline stage; `memory_parts` has those of the fullest."""
+    _, framework = _added(footprint(model, [plan], target, seq_len), target)
+    share = target.stack.factors.get("fragmentation", 0.0)
+    stages = []
+    for parts in stage_parts(model, plan, seq_len, _software(target)):
+        whole = {**parts, "fragmentation": share * sum(parts.values()), "framework": float(framework[0])}
+        stages.append({name: value * target.chip.ranks for name, value in whole.items() if value})
+    return stages
 
 
 def settled(model: Model, plan: Plan, target: Target, seq_len: float) -> Plan:

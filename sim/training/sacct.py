@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from ..catalog.imports import csv_rows, text_of
 from ..errors import InputError
 
 COLUMNS = ("JobID", "Elapsed", "State", "AllocTRES")
-_ELAPSED = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?")
-_DEVICES = re.compile(r"gres/[a-z_]+(?::[^=,]+)?=(\d+)")
+_ELAPSED = re.compile(r"(?:(\d{1,6})-)?(?:(\d{1,6}):)?(\d{1,6}):(\d{1,6})(?:\.\d+)?")
+_DEVICES = re.compile(r"gres/[a-z_]+(?::[^=,]+)?=(\d{1,9})\b")
 
 
 class Record(NamedTuple):
@@ -32,23 +32,22 @@ def read_sacct(path: Path) -> Record:
 
     Raises InputError for a missing column, a malformed Elapsed, or a file without device-hours.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}). Give the output of sacct -P.") from None
-    rows = csv.DictReader(text.splitlines(), delimiter="|")
-    missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+    text = text_of(path)
+    rows = csv_rows(text, str(path), "|")
+    names = [name.strip() for name in next(rows, ("", []))[1]]
+    missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise InputError(f"{path}:1: no column {missing[0]}. Export with sacct -P -o {','.join(COLUMNS)}.")
     hours, node_fail, failed = 0.0, 0, 0
-    for row in rows:
-        if "." in (row["JobID"] or "."):
+    for place, cells in rows:
+        row = dict(zip(names, cells, strict=False))
+        if "." in row.get("JobID", "."):
             continue
-        found = _DEVICES.search(row["AllocTRES"] or "")
+        found = _DEVICES.search(row.get("AllocTRES", ""))
         if found is None:
             continue
-        hours += int(found[1]) * _hours(row["Elapsed"] or "", f"{path}:{rows.line_num}")
-        state = (row["State"] or "").split(" ")[0]
+        hours += int(found[1]) * _hours(row.get("Elapsed", ""), place)
+        state = row.get("State", "").split(" ")[0]
         node_fail += state == "NODE_FAIL"
         failed += state == "FAILED"
     if hours <= 0:

@@ -19,6 +19,12 @@ FILES = {
     "path/to/result_0.txt": SAMPLES / "runs" / "mllog_golden.txt",
     "path/to/claim.yaml": package_root() / "workloads" / "claims" / "wikipedia-share.yaml",
     "path/to/bench.json": SAMPLES / "served" / "aiperf_golden.json",
+    "path/to/vllm.sh": SAMPLES / "launches" / "vllm_golden.sh",
+    "path/to/torchtitan.toml": SAMPLES / "configs_training" / "torchtitan_golden.toml",
+    "path/to/trace.json": SAMPLES / "logs" / "kineto_golden.json",
+    "path/to/power.csv": SAMPLES / "logs" / "nvidia_smi_golden.csv",
+    "path/to/clients/chunk-0-trace.csv": SAMPLES / "servegen" / "chunk-0-trace.csv",
+    "path/to/clients/chunk-0-dataset.json": SAMPLES / "servegen" / "chunk-0-dataset.json",
 }
 SCENARIO = """
 role: train
@@ -59,11 +65,12 @@ EXAMPLES = [f"{name} {example}" for name, command in COMMANDS.items() for exampl
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    """What `--out` writes of an answer."""
+    """What `--out` writes of answers to `train` and `serve`."""
     folder = tmp_path_factory.mktemp("answered")
-    (folder / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
-    assert run(["train", str(folder / "scenario.yaml"), "--out", str(folder / "out")]) == 0
-    return folder / "out"
+    for name, verb, text, out in (("scenario", "train", SCENARIO, "out"), ("serving", "serve", SERVING, "served")):
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        assert run([verb, str(folder / f"{name}.yaml"), "--out", str(folder / out)]) == 0
+    return folder
 
 
 @pytest.fixture
@@ -84,8 +91,8 @@ def users_folder(tmp_path, monkeypatch, result):
     for name, text in (("scenario", SCENARIO), ("serving", SERVING), ("terms", TERMS), ("sweep", SWEEP)):
         (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "mine").mkdir()
-    for name in ("out", "before", "after"):
-        shutil.copytree(result, tmp_path / name)
+    for name, source in (("out", "out"), ("before", "out"), ("after", "out"), ("served", "served")):
+        shutil.copytree(result / source, tmp_path / name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -96,7 +103,7 @@ def test_an_example_runs_as_it_stands(line: str, users_folder, capsys) -> None:
 
 
 def test_every_command_that_takes_a_question_shows_how_it_is_asked() -> None:
-    assert all(command.examples for name, command in COMMANDS.items() if name != "demo")
+    assert all(command.examples for name, command in COMMANDS.items() if name not in ("demo", "ui"))
 
 
 def test_help_lists_every_command(capsys) -> None:

@@ -115,8 +115,8 @@ def test_out_takes_scenario_and_row(capsys):
     ("arguments", "message"),
     [
         (["none.log"], "none.log: cannot be read"),
-        (["notes.txt"], "neither a result of MLPerf"),
-        (["notes.txt", "--kind", "nemo"], "Use megatron or mllog"),
+        (["notes.txt"], "of no known kind"),
+        (["notes.txt", "--kind", "nemo"], "Use megatron, mllog"),
         (["notes.txt", "--kind", "megatron"], "no arguments of Megatron-LM are in it"),
         ([SCRIPT, "-o", "x.yaml"], "Add --cluster NAME"),
         ([SCRIPT, "-o", "x.json"], "end the name in .yaml"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("numba", "llvmlite", "scipy", "perfetto", "polars")
+HEAVY = ("numba", "llvmlite", "scipy", "perfetto", "polars", "plotly", "jinja2")
 
 
 def loaded_by(*arguments: str) -> set[str]:

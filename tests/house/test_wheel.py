@@ -52,6 +52,11 @@ def test_the_wheel_finds_its_own_catalogue(unpacked):
     assert str(unpacked.resolve()) in shown
 
 
+def test_the_wheel_carries_the_templates_of_reports(unpacked):
+    here = {path.relative_to(ROOT) for path in (ROOT / "sim" / "report" / "templates").iterdir()}
+    assert here and all((unpacked / path).is_file() for path in here)
+
+
 def test_the_wheel_carries_licence_and_notices(unpacked):
     (folder,) = unpacked.glob("gambrel-*.dist-info")
     names = {path.name for path in (folder / "licenses").rglob("*")}

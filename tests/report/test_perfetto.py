@@ -104,3 +104,31 @@ def test_slices_of_a_queue_never_overlap(rows):
     for spans in by_track.values():
         spans.sort()
         assert all(first[1] <= second[0] for first, second in pairwise(spans))
+
+
+def test_a_training_step_s_trace_nests_counts_and_pairs_as_the_trace_processor_asks():
+    """Every packet names a track that is described; slices of a track nest; counters have values; flows end where they begin."""
+    from sim.api import trace
+    from sim.catalog.scenarios import Scenario
+
+    plan = {"tp": 2, "pp": 4, "dp": 2, "virtual_stages": 2, "global_batch": 16}
+    group = {"role": "train", "model": "llama-3.1-8b", "cluster": "dgx-h100", "devices": 16, "plan": plan}
+    timeline = trace(Scenario.model_validate({"groups": [group], "demand": {"kind": "tokens", "seq_len": 4096}}))
+    decoded = Trace()
+    decoded.ParseFromString(trace_bytes(timeline))
+    descriptors = [packet.track_descriptor for packet in decoded.packet if packet.HasField("track_descriptor")]
+    uuids = [track.uuid for track in descriptors]
+    assert len(set(uuids)) == len(uuids)
+    assert all(track.parent_uuid in uuids for track in descriptors if track.parent_uuid)
+    events = [packet for packet in decoded.packet if packet.HasField("track_event")]
+    assert {packet.track_event.track_uuid for packet in events} <= set(uuids)
+    assert all(packet.trusted_packet_sequence_id for packet in decoded.packet)
+    (counter,) = [track.uuid for track in descriptors if track.HasField("counter")]
+    counts = [p.track_event.counter_value for p in events if p.track_event.type == TrackEvent.TYPE_COUNTER]
+    assert {p.track_event.track_uuid for p in events if p.track_event.type == TrackEvent.TYPE_COUNTER} == {counter}
+    assert counts[-1] == 0 and 1 < max(counts) <= len(timeline.schedule.queue_names)
+    begins = {flow: p.timestamp for p in events for flow in p.track_event.flow_ids}
+    ends = {flow: p.timestamp for p in events for flow in p.track_event.terminating_flow_ids}
+    assert begins.keys() == ends.keys() and begins
+    assert all(begins[flow] <= ends[flow] for flow in begins)
+    assert len(slices(trace_bytes(timeline))) == len(timeline.schedule)

@@ -13,7 +13,6 @@ from sim.catalog.scenarios import Group, Scenario, Slo, Traffic
 from sim.catalog.targets import target
 from sim.errors import GambrelError, Infeasible, InputError
 from sim.lowering import check
-from sim.report.launch_serving import ENGINES, Serving, launch_serving, resource_of
 from sim.serving.steady import Batch, Replica
 from sim.studies import search_serve as study
 from sim.studies.search_serve import Question, binds, candidates, keeps, relaxations, scenario_of, search
@@ -144,31 +143,3 @@ def test_what_cannot_be_served_says_why():
         search(huge._replace(scenario=huge.scenario.with_(groups=(group,)), devices=8), LIBRARY, evaluate)
     with pytest.raises(InputError, match="no traffic"):
         search(question()._replace(scenario=Scenario(groups=huge.scenario.groups)), LIBRARY, evaluate)
-
-
-@pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_launch_says_degrees_and_limits(engine):
-    model = LIBRARY.model("deepseek-v3")
-    plan = Plan(tp=2, attention_dp=4, ep=8)
-    asked = Serving(
-        model, plan, Engine(max_num_seqs=64, max_batched_tokens=8192, kv_fraction=0.9), 8, (2, 3), True, 2048
-    )
-    text = launch_serving(engine, asked)
-    assert text.count("deepseek-v3") >= 2  # prefill and decode
-    assert "2048" in text
-    ranks = {"vllm": ["--tensor-parallel-size 2", "--data-parallel-size 4", "--enable-expert-parallel", "--max-num-seqs 16"],
-             "sglang": ["--tp-size 8", "--dp-size 4", "--ep-size 8", "--disaggregation-mode decode", "--max-running-requests 64"],
-             "trtllm": ["--tp_size 8", "--ep_size 8", "enable_attention_dp: true", "--max_batch_size 16"],
-             "k8s": ["nvidia.com/gpu: 8", "replicas: 3", "kind: Deployment"]}[engine]  # fmt: skip
-    assert all(word in text for word in ranks)
-
-
-def test_k8s_is_yaml_whose_arguments_are_those_of_vllm():
-    import yaml
-
-    asked = Serving(LLAMA, Plan(tp=2), Engine(max_num_seqs=64), 2, (3, 0), False, 700)
-    (document,) = yaml.safe_load_all(launch_serving("k8s", asked))
-    arguments = document["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert arguments[:3] == ["llama-3.1-8b", "--tensor-parallel-size", "2"] and document["spec"]["replicas"] == 3
-    with pytest.raises(InputError, match="no public device plugin"):
-        resource_of("mtia")
