@@ -48,6 +48,9 @@ serving-fit: $(STAMP)  ## the numbers of serving in devices/, refitted to closed
 comparisons: $(STAMP)  ## how sure `whatif` is: devices/comparisons.yaml from the tables of runs in DATA=folder
 	@$(BIN)/python docs/fit_comparisons.py $(DATA)
 
+inference-fit: $(STAMP)  ## the numbers of published inference results in devices/, refitted to those in DATA=file
+	@$(BIN)/python docs/fit_inference.py $(DATA)
+
 headline: $(STAMP)  ## docs/accuracy.json: the errors that a test holds
 	@$(BIN)/python docs/accuracy_page.py --headline
 

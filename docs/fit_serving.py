@@ -13,8 +13,9 @@ from sim.catalog.files import write_whole
 from sim.catalog.library import Library
 from sim.evidence.context import Context
 from sim.evidence.serving_files import write_numbers
-from sim.evidence.serving_fit import Runs, ServingFit, residuals_of, runs_of, value_now
-from sim.evidence.serving_numbers import NUMBERS, page
+from sim.evidence.serving_fit import Runs, ServingFit, residuals_of, runs_of
+from sim.evidence.serving_numbers import NUMBERS
+from sim.evidence.serving_page import numbers_page
 from sim.evidence.tables import find_tables
 
 ROOT = Path(__file__).parents[1]
@@ -45,9 +46,7 @@ def main(path: Path) -> None:
         if split == "model":
             residuals = residuals_of(runs, unseen)
     write_numbers(ROOT, values, residuals)
-    written = Library()
-    text = page({number.name: value_now(number, written) for number in NUMBERS})
-    write_whole(ROOT / "docs" / "serving-numbers.md", text)
+    write_whole(ROOT / "docs" / "serving-numbers.md", numbers_page(Library()))
     for number in NUMBERS:
         print(f"{number.name:64} {number.prior:9.4g} {values[number.name]:9.4g}")
 

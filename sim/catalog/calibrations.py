@@ -28,6 +28,11 @@ class Stack(Record):
     prompt_host_s: NotNegative = Field(
         0.0, description="host time of an iteration that computes prompts, beside that of every one: no graph holds it"
     )
+    prompt_gaps: NotNegative = Field(
+        0.0,
+        description="of an iteration that computes prompts: what it takes beside its kernels, over them; no graph of all of it is "
+        "replayed",
+    )
     ahead_steps: NotNegative = Field(
         0.0,
         description="iterations that a first token waits beside its own: batches formed ahead, requests received and tokens "
@@ -61,6 +66,14 @@ class Stack(Record):
     )
     engine: Engine = Engine()
     buckets: Literal["none", "power_of_two"] = "none"
+    compiled_tokens: Count | None = Field(
+        None,
+        description="tokens of a sequence that graphs are compiled for: a prompt, one a pass, and the keys that a decode looks at "
+        "are padded up to it",
+    )
+    all_experts: bool = Field(
+        False, description="every expert multiplies every token of a pass that asks for as many experts as there are"
+    )
     source: Text
 
 

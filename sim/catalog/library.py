@@ -162,6 +162,10 @@ class Library:
         site = self.site(chip.id, stack.id) if level == "fitted" else None
         return merged if site is None else merged.with_(site=site)
 
+    def calibration_named(self, name: str) -> Calibration:
+        """One file of calibrations, laid over nothing."""
+        return self._get(Calibration, "calibration", name)
+
     def site(self, chip: str, stack: str) -> Site | None:
         """The factors that runs of a chip under a stack were found to take at the user's site; None where there are none."""
         name = f"{chip}--{stack}"

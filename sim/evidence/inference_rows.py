@@ -12,17 +12,22 @@ from ..catalog.library import cluster_of
 from ..catalog.models import Model
 from ..catalog.plans import Engine, Plan
 from ..catalog.targets import Target
+from ..catalog.traffic import closed_loop
 from ..cost import machine
 from ..errors import Infeasible
 from ..lowering import active_parameters, check
+from ..serving.pack import pack
+from ..serving.run import simulate
 from ..serving.steady import Batch, Replica
 from . import operator_rows
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .row_models import model_of, padded
+from .serving_rows import LONGEST, ROUNDS, Packs, staggered, times_of
 from .serving_stacks import dtypes_of, serving_stack
 from .tables import Row, Skip, Table
 
+CLOSED = ("closed-loop", "single client", "max load, server max batch")  # of policies: each client waits for its answer
 ENCODER_TOKENS = 128  # sequence length of encoder benchmarks that state none
 UNSTATED_TOKENS = 512  # prompt of latency bounds that state none; such rows are not scored
 SPREAD = (0.5, 2.0)  # interval where nothing better is known: a factor of two either way
@@ -30,10 +35,11 @@ SPREAD = (0.5, 2.0)  # interval where nothing better is known: a factor of two e
 
 def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     """Every row by its phase: prompt pass, decode step, encoder pass, or whole requests in static or in-flight batches."""
-    return predict_rows(table, lambda row: _answer(row, context), progress)
+    packs: Packs = {}
+    return predict_rows(table, lambda row: _answer(row, context, packs), progress)
 
 
-def _answer(row: Row, context: Context) -> Answer:
+def _answer(row: Row, context: Context, packs: Packs) -> Answer:
     phase = row.text("phase")
     if phase == "op":
         return operator_rows.answer(row, context)
@@ -42,7 +48,8 @@ def _answer(row: Row, context: Context) -> Answer:
     chip = _alone(context.chip(row.text("device")), row)
     model = model_of(context, row, "moe_experts", "moe_topk", "moe_ffn")
     replica = _replica(row, context, model, chip)
-    values = {"encoder": _encoder, "prefill": _prefill, "decode": _decode}.get(phase, _requests)(row, replica)
+    alone = {"encoder": _encoder, "prefill": _prefill, "decode": _decode}.get(phase)
+    values = alone(row, replica) if alone else _requests(row, replica, packs)
     scale = _scale(row, replica, chip)
     for name in ("output_tokens_per_s", "input_tokens_per_s", "requests_per_s"):
         if name in values:
@@ -82,7 +89,8 @@ def _replica(row: Row, context: Context, model: Model, chip: Chip) -> Replica:
 
 def _alone(chip: Chip, row: Row) -> Chip:
     """The chip as the only copy on it finds it: one rank has the memory of all to itself."""
-    if _policy(row, r"copies=(\d+)") != 1 or row.count("TP") != 1:
+    alone = _policy(row, r"copies=(\d+)") == 1 and row.count("TP") == 1
+    if not alone and not _pipelined(row):
         return chip
     return chip.with_(memory=chip.memory.with_(bandwidth_bytes_per_s=chip.memory.bandwidth_bytes_per_s * chip.ranks))
 
@@ -121,6 +129,8 @@ def _scale(row: Row, replica: Replica, chip: Chip) -> float:
     copies = _policy(row, r"copies=(\d+)")
     if copies:
         return float(copies)
+    if "copies=n/a" in row.text("batch_policy") and not _pipelined(row):
+        return float(devices * chip.ranks)
     if "single client" in row.text("batch_policy"):
         return 1.0
     if row.count("TP") is None and row.count("EP") is None:
@@ -154,10 +164,18 @@ def _prompt_pass(replica: Replica, batch: int, tokens: int) -> dict[str, float]:
     }
 
 
+def _pipelined(row: Row) -> bool:
+    """Are the layers of one copy spread over all cores?"""
+    return "Model Pipeline" in row.text("batch_policy")
+
+
 def _encoder(row: Row, replica: Replica) -> dict[str, float]:
     tokens = round(row.number("input_tokens") or ENCODER_TOKENS)
     batch = _batch(row) or 1
     values = _prompt_pass(replica, batch, tokens)
+    if _pipelined(row):  # a batch on every core that has layers
+        ways = min((row.count("num_devices") or 1) * replica.target.chip.ranks, replica.model.layers)
+        values.update({name: values[name] * ways for name in ("input_tokens_per_s", "requests_per_s")})
     waiting = _policy(row, r"workers/copy=(\d+)") or 1  # batches sent to a copy at once wait for each other
     return {**values, **{name: values[name] * waiting for name in ("prefill_latency_ms", "ttft_ms_p50")}}
 
@@ -180,7 +198,41 @@ def _decode(row: Row, replica: Replica) -> dict[str, float]:
     }
 
 
-def _requests(row: Row, replica: Replica) -> dict[str, float]:
+def _spread(row: Row) -> float:
+    """Half the width of the uniform draw of output lengths whose standard deviation the notes state, as a share of their mean."""
+    stated = re.search(r"(\d+)\+-(\d+) out", row.text("notes"))
+    return math.sqrt(3.0) * int(stated[2]) / int(stated[1]) if stated else 0.0
+
+
+def _closed(row: Row, replica: Replica, sizes: tuple[int, int, int], packs: Packs) -> dict[str, float]:
+    """Clients that send one request after another, simulated. sizes: clients of the replica, tokens in and out."""
+    clients, tokens, made = sizes
+    spread, first, compiled = _spread(row), 0, replica.target.stack.compiled_tokens
+    most, given, engine = round(made * (1.0 + spread)), tokens, replica.engine
+    if compiled:  # a prompt a pass, each as long as the graph
+        given, engine = max(tokens, compiled - most), engine.with_(max_batched_tokens=compiled)
+    key = (replica.model, replica.plan, replica.target.chip, replica.target.stack.id, engine)
+    if key not in packs:
+        packs[key] = pack(
+            replica.model, replica.plan, replica.target, engine, replica.price, max(2 * LONGEST, given + most)
+        )
+    requests = closed_loop(clients, ROUNDS * clients, given, most, 2.0 * spread / (1.0 + spread))
+    if not spread:
+        requests, first = staggered(requests, clients), clients
+    times = times_of(simulate(packs[key], requests), first)
+    rate = clients / (times["ttft_ms"] + times["tpot_ms"] * (made - 1)) * 1e3
+    return {
+        "ttft_ms_p50": times["ttft_ms"],
+        "tpot_ms_p50": times["tpot_ms"],
+        "prefill_latency_ms": times["ttft_ms"],
+        "decode_latency_ms_per_token": times["tpot_ms"],
+        "output_tokens_per_s": rate * made,
+        "input_tokens_per_s": rate * tokens,
+        "requests_per_s": rate,
+    }
+
+
+def _requests(row: Row, replica: Replica, packs: Packs) -> dict[str, float]:
     """Whole requests: batches that stay together where the policy says so or nothing queues behind them, else in flight."""
     tokens, made = _tokens(row, "input_tokens"), _tokens(row, "output_tokens")
     asked = _batch(row)
@@ -189,6 +241,8 @@ def _requests(row: Row, replica: Replica) -> dict[str, float]:
     room = replica.capacity(tokens + made / (2.0 if in_flight else 1.0))
     copies = row.count("DP") or 1 if replica.plan.attention_dp == 1 and "max load" in policy else 1
     running = min(-(-asked // copies) if asked else room, room)
+    if asked and any(words in policy for words in CLOSED):
+        return _closed(row, replica, (-(-asked // copies), tokens, made), packs)
     if in_flight and running > 1:
         return _in_flight(replica, Batch(running, tokens, made), asked)
     waves = math.ceil((asked or running) / running)

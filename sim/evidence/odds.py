@@ -16,6 +16,7 @@ import numpy as np
 from .tables import FloatArray
 
 EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0)  # of the curve: stated chance of the side that is predicted to win
+FEWEST = 3  # labels that tell how labels differ
 EIGHTY = 0.8  # share of ratios that an interval is to hold
 
 
@@ -90,8 +91,21 @@ def left_out(log_ratio: FloatArray, residual: FloatArray, labels: Sequence[str])
         if not others.any():
             continue
         chances[own] = [chance(float(each), residual[others], weights[others]) for each in log_ratio[own]]
-        widths[own] = half_width(residual[others], weights[others])
+        widths[own] = _of_a_label_more(residual[others], weights[others], names[others])
     return chances, widths
+
+
+def _of_a_label_more(residual: FloatArray, weights: FloatArray, names: np.ndarray) -> float:
+    """Half width for pairs of a label that none of these has: that of all of them, times the factor by which it would have had to be
+    wider to hold EIGHTY of each of them, had that one been the new label."""
+    width, labels = half_width(residual, weights), sorted(set(names))
+    if len(labels) < FEWEST:
+        return width
+    shares = np.empty(residual.size)
+    for label in labels:
+        own = names == label
+        shares[own] = residual[own] / half_width(residual[~own], weights[~own])
+    return width * max(1.0, half_width(shares, weights))
 
 
 def reliability(measured: FloatArray, residual: FloatArray, chances: FloatArray, widths: FloatArray) -> Reliability:

@@ -231,8 +231,8 @@ def warming_up(table: Table, kept: BoolArray) -> BoolArray:
     return out
 
 
-_SECONDARY = ("input_tokens_per_s", "requests_per_s")
-_LATENCIES = (
+SECONDARY = ("input_tokens_per_s", "requests_per_s")
+LATENCIES = (
     "prefill_latency_ms",
     "decode_latency_ms_per_token",
     "ttft_ms_p50",
@@ -244,14 +244,14 @@ _LATENCIES = (
 def _inference(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Errors]:
     """One error for each measured cell; input tokens and requests a second only where a row has nothing else."""
     kept = _kept(excluded)
-    error = {name: relative(predictions.values[name], table.measured(name)) for name in (*_LATENCIES, *_SECONDARY)}
-    stated = {name: table.measured(name) > 0 for name in error}
+    targets = inference_targets(table)
+    error = {name: relative(predictions.values[name], measured) for name, measured in targets.items()}
     families, devices, sources = (table.column(name) for name in ("device_family", "device", "source_id"))
     metrics: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for index in np.flatnonzero(kept):
-        first = [name for name in _LATENCIES if stated[name][index]]
-        for name in first or [name for name in _SECONDARY if stated[name][index]]:
-            metrics[families[index]].append((int(index), float(error[name][index])))
+        for name, measured in targets.items():
+            if measured[index] > 0:
+                metrics[families[index]].append((int(index), float(error[name][index])))
     return [
         Errors(
             family,
@@ -261,6 +261,14 @@ def _inference(table: Table, predictions: Predictions, excluded: Sequence[str]) 
         )
         for family, pairs in sorted(metrics.items())
     ]
+
+
+def inference_targets(table: Table) -> dict[str, FloatArray]:
+    """Measured values that count, by column, NaN elsewhere [n]: input tokens and requests a second only of rows that state nothing
+    else."""
+    first = {name: np.where(table.measured(name) > 0, table.measured(name), math.nan) for name in LATENCIES}
+    alone = np.all([np.isnan(column) for column in first.values()], axis=0)
+    return {**first, **{name: np.where(alone, table.measured(name), math.nan) for name in SECONDARY}}
 
 
 def _power(table: Table, predictions: Predictions, excluded: Sequence[str]) -> list[Errors]:

@@ -39,10 +39,10 @@ FEWEST = 20  # rows that quantiles are taken of
 STEPS = 40
 FIELDS = (
     "step_host_s", "sequence_host_s", "prompt_host_s", "kernels_per_layer", "request_host_s", "ahead_steps",
-    "launch_hidden_s", *(f"{name}_passes" for name in CLASSES),
+    "prompt_gaps", "launch_hidden_s", *(f"{name}_passes" for name in CLASSES),
 )  # fmt: skip
-STEP, SEQUENCE, PROMPT, SMALL, REQUEST, AHEAD, HIDDEN = range(7)
-FIRST_KIND = 7
+STEP, SEQUENCE, PROMPT, SMALL, REQUEST, AHEAD, GAPS, HIDDEN = range(8)
+FIRST_KIND = 8
 
 
 class Flat(NamedTuple):
@@ -205,6 +205,7 @@ class ServingFit:
 
     def __init__(self, runs: Runs, library: Library) -> None:
         self.runs, self.library = runs, library
+        self._kept: dict[bytes, tuple[FloatArray, FloatArray]] = {}
         self.now = {number.name: value_now(number, library) for number in NUMBERS}
         self.base = np.array([[_held(library.stack(stack), field) for field in FIELDS] for stack in runs.stacks])
         self.step_now, self.prompt_now = self._means(self.base)
@@ -218,19 +219,34 @@ class ServingFit:
 
     def _means(self, table: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Seconds of the mean step and of a pass of one prompt of each run [n]; table[stacks, FIELDS]: values."""
-        runs, k = self.runs, self.runs.kernels
+        runs = self.runs
         of = table[runs.stack]
         hidden = of[:, HIDDEN]
-        seconds = np.maximum(k.alone_s - hidden[k.run] * k.launches, 0.5 * k.alone_s) * of[k.run, FIRST_KIND + k.kind]
-        n = len(runs.rows)
+        by_kind = [(sums * of[:, FIRST_KIND:]).sum(axis=1) for sums in self._by_kind(table[:, HIDDEN])]
         small = (
             of[:, SMALL] * np.maximum(runs.small_s - hidden, 0.5 * runs.small_s) * of[:, FIELDS.index("memory_passes")]
         )
         passes, sequences, prompts, layers = runs.counts.T
-        step = np.bincount(k.run, seconds * k.step, n) + small * layers + of[:, STEP] * passes
-        step += of[:, SEQUENCE] * sequences + of[:, PROMPT] * prompts
-        prompt = np.bincount(k.run, seconds * k.prompt, n) + small * layers / passes + of[:, STEP] + of[:, PROMPT]
+        step = by_kind[0] + small * layers + of[:, STEP] * passes
+        kernels = by_kind[1] + small * layers / passes
+        step += of[:, SEQUENCE] * sequences + (of[:, PROMPT] + of[:, GAPS] * kernels) * prompts
+        prompt = kernels * (1.0 + of[:, GAPS]) + of[:, STEP] + of[:, PROMPT]
         return step, prompt
+
+    def _by_kind(self, hidden_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Seconds of a mean step and of a pass of one prompt by kind of kernel [n, CLASSES], before the factors of the kinds;
+        hidden_s [stacks]: what a graph hides of a launch. Kept, as most trials move something else."""
+        key = hidden_s.tobytes()
+        if key not in self._kept:
+            runs, k = self.runs, self.runs.kernels
+            seconds = np.maximum(k.alone_s - hidden_s[runs.stack][k.run] * k.launches, 0.5 * k.alone_s)
+            shape = (len(runs.rows), len(CLASSES))
+            place = k.run * shape[1] + k.kind
+            sums = [
+                np.bincount(place, seconds * times, shape[0] * shape[1]).reshape(shape) for times in (k.step, k.prompt)
+            ]
+            self._kept = {**dict(list(self._kept.items())[-3:]), key: (sums[0], sums[1])}
+        return self._kept[key]
 
     def predicted(self, values: dict[str, float]) -> tuple[FloatArray, FloatArray]:
         """Time a token and time to first token of each run [n]."""
@@ -242,8 +258,11 @@ class ServingFit:
         queued = np.maximum(queued, 0.2 * np.minimum(self.prompt_now, runs.ttft_s)) * prompt / self.prompt_now
         return tpot, queued + now[:, REQUEST] + now[:, AHEAD] * tpot
 
-    def fit(self, keep: np.ndarray | None = None, steps: int = STEPS) -> dict[str, float]:
-        """All numbers, fitted to the runs that `keep` marks (all). Needs SciPy; raises InputError if it is not installed."""
+    def fit(
+        self, keep: np.ndarray | None = None, steps: int = STEPS, start: dict[str, float] | None = None
+    ) -> dict[str, float]:
+        """All numbers, fitted to the runs that `keep` marks (all). start: where the search sets out (the priors); it ends where these
+        runs and the priors say. Needs SciPy; raises InputError if it is not installed."""
         runs = self.runs
         keep = np.ones(len(runs.rows), bool) if keep is None else keep
         prior = np.log([number.prior for number in NUMBERS])
@@ -257,7 +276,8 @@ class ServingFit:
             begin = np.log(ttft / runs.measured_ttft_s)[first] * weight[first] / SOFT_TTFT
             return np.concatenate([_soft(token), _soft(begin), (x - prior) / width])
 
-        return _named(solver()(residuals, prior, max_nfev=steps).x)
+        begin = prior if start is None else np.log([start[number.name] for number in NUMBERS])
+        return _named(solver()(residuals, begin, max_nfev=steps).x)
 
     def _weights(self, keep: np.ndarray) -> FloatArray:
         crowd: dict[tuple[str, int], int] = defaultdict(int)
@@ -270,11 +290,11 @@ class ServingFit:
         """Times as `predicted`, of each run by a fit that has seen no run of its label (split: a key of labels)."""
         labels = self.runs.labels[split]
         names = sorted(set(labels))
-        out = np.full((2, len(labels)), math.nan)
+        out, whole = np.full((2, len(labels)), math.nan), self.fit()
         for done, name in enumerate(names):
             progress(done, len(names))
             inside = labels == name
-            out[:, inside] = np.array(self.predicted(self.fit(~inside)))[:, inside]
+            out[:, inside] = np.array(self.predicted(self.fit(~inside, start=whole)))[:, inside]
         return out[0], out[1]
 
 

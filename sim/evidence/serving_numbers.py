@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from .beside_fits import Beside, beside_lines
+from .beside_fits import Beside
 
 MOST = 60  # numbers that runs of serving may decide, beyond those of kernels
 GRAPHS = ("vllm", "sglang", "trtllm")  # engines whose decode steps are replayed graphs on NVIDIA chips
@@ -46,6 +45,7 @@ NUMBERS: tuple[Number, ...] = (
     _passes("memory", "elementwise kernels", 0.1),
     _passes("all_reduce", "all-reduces", 0.1),
     *_engine("vllm", "vLLM"),
+    Number("what a step with prompts takes beside its kernels, over them, vLLM", "prompt_gaps", 0.1, 1.0, ("vllm",)),
     *_engine("sglang", "SGLang"),
     *_engine("trtllm", "TensorRT-LLM"),
 )
@@ -55,42 +55,4 @@ BESIDE: tuple[Beside, ...] = (
     Beside("exponent of expert loads of engines with graphs, chosen of seven", "stacks/vllm"),
     Beside("host time of a step, vLLM of 2025", "stacks/vllm-2025"),
     Beside("host time of a sequence, vLLM of 2025", "stacks/vllm-2025"),
-    *(
-        Beside(f"{what}, {name} of 2024", f"stacks/{stack}-2024")
-        for stack, name in (("vllm", "vLLM"), ("trtllm", "TensorRT-LLM"))
-        for what in ("host time of a step", "host time of a sequence", "all-reduces over alone")
-    ),
-    Beside("host time of a step, vLLM on ROCm of 2024", "stacks/vllm-rocm-2024"),
-    Beside("host time of a sequence, vLLM on ROCm of 2024", "stacks/vllm-rocm-2024"),
-    Beside("rate of a head of decodes, vLLM on ROCm of 2024", "calibrations/amd--vllm-rocm-2024"),
-    Beside("memory efficiency of products, vLLM on ROCm of 2024", "calibrations/amd--vllm-rocm-2024"),
-    Beside("launch of an all-reduce, vLLM on ROCm of 2024", "calibrations/amd--vllm-rocm-2024"),
-    Beside("products of MI300X, vLLM on ROCm of 2024", "calibrations/amd-cdna3--vllm-rocm-2024"),
-    Beside("host time of a step, vLLM on TPU", "stacks/vllm-tpu"),
-    Beside("host time of a step, Gaudi", "stacks/vllm-gaudi"),
-    Beside("host time of a step, vLLM on Neuron", "stacks/vllm-neuron"),
-    Beside("host time of a sequence, vLLM on Neuron", "stacks/vllm-neuron"),
-    Beside("host time of a sequence, vLLM on Intel GPUs", "stacks/vllm-xpu"),
-    Beside("compilation at the start, vLLM on Intel GPUs", "stacks/vllm-xpu"),
 )
-
-
-def page(values: Mapping[str, float]) -> str:
-    """The list of all numbers as a page of the documentation; values: by name."""
-    lines = [
-        "# The numbers of serving",
-        "",
-        f"{len(NUMBERS) + len(BESIDE)} numbers have seen a run of serving, of at most {MOST}; everything else comes from data "
-        "sheets and from measured kernels.",
-        "`make serving-fit DATA=folder` fits the first list again (robust least squares of the logarithms of time a token and "
-        "time to first token, around the priors) and writes it into `devices/stacks`.",
-        "A kernel's time among its neighbours is that alone less what the graph hides of its launch, times the factor of its "
-        "kind.",
-        "",
-        "| number | prior | fitted | of | as |",
-        "|---|---|---|---|---|",
-    ]
-    for number in NUMBERS:
-        where = ", ".join(number.stacks)
-        lines.append(f"| {number.name} | {number.prior:.4g} | {values[number.name]:.4g} | {where} | {number.field} |")
-    return "\n".join([*lines, *beside_lines(BESIDE)]) + "\n"

@@ -21,11 +21,12 @@ from ..serving.pack import Pack, pack
 from ..serving.queueing import closed_network
 from ..serving.run import Served, simulate
 from ..serving.steady import Replica
+from .bench_settings import waited_steps
 from .context import Context
 from .predictions import Answer, Predictions, Progress, predict_rows
 from .row_models import padded
 from .serving_stacks import dtypes_of, serving_stack, with_scales
-from .tables import Row, Skip, Table
+from .tables import FloatArray, Row, Skip, Table
 
 NOMINAL = (1024, 8192)  # lengths that stand for a uniform draw between 0.8 and 1.0 of them
 SPREAD = 0.2
@@ -37,6 +38,7 @@ INTERVAL = (0.5, 2.0)  # where nothing better is known: a factor of two either w
 # fits as many sequences as ran at once
 EIGHT_BIT_KV = ("trtllm", "vllm")
 
+_OF_LOAD = ("concurrency", "decode_batch_size", "ttft_ms", "tpot_ms", "source", "licence", "notes")
 Packs = dict[object, Pack]
 
 
@@ -44,11 +46,12 @@ def predict(table: Table, context: Context, progress: Progress) -> Predictions:
     """TTFT and TPOT [ms] as the clients of every row see them."""
     packs: Packs = {}
     replicas: dict[object, Replica] = {}
+    widest = _widest(table)
 
     def answer(row: Row) -> Answer:
         target = target_of(row, context)
         if row.text("mode") == "disagg":
-            values = _disaggregated(row, context, target, replicas)
+            values = _disaggregated(row, target, _batch_limit(row, widest), (context, replicas))
         else:
             values = _aggregated(row, context, target, packs)
         return Answer(values, target.calibration.basis, *interval_of(target.stack))
@@ -120,18 +123,19 @@ def _aggregated(row: Row, context: Context, target: Target, packs: Packs) -> dic
         packs[key] = pack(model, plan, target, engine, lambda rows: context.seconds(rows, packed), LONGEST)
     requests, first = closed_loop(clients, ROUNDS * clients, given, made, spread), 0
     if not spread:
-        requests, first = _staggered(requests, clients), clients
-    return _times(simulate(packs[key], requests), first)
+        requests, first = staggered(requests, clients), clients
+    times = times_of(simulate(packs[key], requests), first)
+    return {**times, "ttft_ms": times["ttft_ms"] + waited_steps(row, context) * times["tpot_ms"]}
 
 
-def _staggered(requests: Requests, clients: int) -> Requests:
+def staggered(requests: Requests, clients: int) -> Requests:
     """Equal requests of clients that do not start together: the first of each is the longer the later it comes."""
     made = requests.output_tokens.copy()
     made[:clients] = np.ceil(made[:clients] * (np.arange(clients) + 1.0) / clients)
     return replace(requests, output_tokens=made)
 
 
-def _times(served: Served, first: int) -> dict[str, float]:
+def times_of(served: Served, first: int) -> dict[str, float]:
     """Mean TTFT and TPOT [ms] of the requests from number `first` on. Raises Skip if none was served."""
     rows = np.flatnonzero(served.finished & (served.output_tokens > 1) & (np.arange(len(served.status)) >= first))
     if not rows.size:
@@ -141,29 +145,60 @@ def _times(served: Served, first: int) -> dict[str, float]:
     return {"ttft_ms": float((began - served.arrival_s[rows]).mean()) * 1e3, "tpot_ms": float(each.mean()) * 1e3}
 
 
-def _disaggregated(row: Row, context: Context, target: Target, replicas: dict[object, Replica]) -> dict[str, float]:
-    """Clients go round between the prompt workers, a queue, and the decode workers, where each one waits for its tokens."""
-    model = model_named(row, context)
+def _sweep(row: Row) -> tuple[str, ...]:
+    """What rows of one deployment under different loads share."""
+    return tuple(text for name, text in sorted(row.cells.items()) if name not in _OF_LOAD)
+
+
+def _widest(table: Table) -> dict[tuple[str, ...], int]:
+    """Sequences of a decode worker's rank at the highest load that each deployment was measured at."""
+    widest: dict[tuple[str, ...], int] = {}
+    for row in table.rows():
+        if row.text("mode") == "disagg":
+            key = _sweep(row)
+            widest[key] = max(widest.get(key, 0), row.count("decode_batch_size") or 0)
+    return widest
+
+
+def _batch_limit(row: Row, widest: dict[tuple[str, ...], int]) -> int | None:
+    """Sequences that a decode worker of TensorRT-LLM without attention data parallelism runs at once: published runs raise the
+    load just above the limit of the deployment, a power of two."""
+    most = widest[_sweep(row)]
+    limited = row.text("engine") == "trtllm" and (row.count("decode_attention_dp_size") or 1) == 1 and most
+    return 2 ** int(math.log2(most)) if limited else None
+
+
+def _disaggregated(
+    row: Row, target: Target, limit: int | None, kept: tuple[Context, dict[object, Replica]]
+) -> dict[str, float]:
+    """Clients go round between the prompt workers, a queue, and the decode workers, where each one waits for its turn and its
+    tokens. limit: sequences of a decode worker's rank that run at once."""
+    model = model_named(row, kept[0])
     given, made, spread = lengths(row)
     given, made = round(given * (1.0 - spread / 2.0)), max(2, round(made * (1.0 - spread / 2.0)))
     clients = row.need("concurrency")
-    prompt = replica_of(row, "prefill_", model, target, (context, replicas))
-    decode = replica_of(row, "decode_", model, target, (context, replicas))
-    together = row.count("prefill_batch_size") or 1
-    together *= prompt.plan.attention_dp
-    service_s = prompt.prefill_s(together, given) / together
+    prompt = replica_of(row, "prefill_", model, target, kept)
+    decode = replica_of(row, "decode_", model, target, kept)
+    passes_s = _passes_s(prompt, row.count("prefill_batch_size") or 1, given)
     prompters = row.count("prefill_num_workers") or 1
     decoders = row.count("decode_num_workers") or _implied_workers(row, clients, decode)
     shares = generator(0, "disaggregated").uniform(1.0 - spread, 1.0, (ROUNDS, clients)) / (1.0 - spread / 2.0)
-    running, host_s = clients, target.stack.request_host_s
+    slots = clients if limit is None else min(clients, limit * decode.plan.attention_dp * decoders)
+    running, host_s = slots, target.stack.request_host_s
     for _ in range(3):  # who waits for a prompt pass does not decode
         step_s = decode.decode_s(max(1, -(-running // decoders)), given + made / 2.0)
         away_s = step_s * (made - 1)
-        waiting_s = closed_network(prompters, service_s, away_s * shares + host_s)
-        running = max(1, round(clients * away_s / (away_s + waiting_s + host_s)))
-    alone_s = prompt.prefill_s(1, given)
-    ahead_s = target.stack.ahead_steps * step_s
-    return {"ttft_ms": (waiting_s + alone_s - service_s + host_s + ahead_s) * 1e3, "tpot_ms": step_s * 1e3}
+        waiting_s = closed_network(prompters, passes_s, away_s * shares + host_s, prompt.plan.attention_dp)
+        running = max(1, min(slots, round(clients * away_s / (away_s + waiting_s + host_s))))
+    first_s = waiting_s + host_s + target.stack.ahead_steps * step_s
+    return {"ttft_ms": max(first_s, away_s * (clients / slots - 1.0)) * 1e3, "tpot_ms": step_s * 1e3}
+
+
+def _passes_s(prompt: Replica, least: int, given: int) -> FloatArray:
+    """Seconds of a pass of 1, 2, ... prompts of each attention-DP rank: as many as its token budget holds."""
+    ranks = prompt.plan.attention_dp
+    most = max(least, (prompt.engine.max_batched_tokens or given) // given)
+    return np.array([prompt.prefill_s(each * ranks, given) for each in range(1, most + 1)])
 
 
 def _implied_workers(row: Row, clients: int, decode: Replica) -> int:

@@ -20,8 +20,9 @@ NAMES = ("random", "shapes", "model", "source", "device", "generation", "stack",
 OF_KERNELS = ("random", "shapes", "device", "generation", "stack")
 OF_POWER = ("model", "device")
 OF_SERVING = ("random", "model", "device", "stack")
+OF_INFERENCE = ("random", "model", "device", "source")
 OF_TRAINING = ("random", "source", "device", "model", "all")
-_OTHERS = {"power": OF_POWER, "training": OF_TRAINING, "serving": OF_SERVING}
+_OTHERS = {"power": OF_POWER, "training": OF_TRAINING, "serving": OF_SERVING, "inference": OF_INFERENCE}
 
 
 def check_split(verb: str, split: str) -> None:

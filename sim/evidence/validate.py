@@ -28,6 +28,7 @@ from .context import Context
 from .contrasts import Contrast, contrasts
 from .coverage import Coverage, coverage
 from .floors import floor_errors
+from .inference_fit import leave_out as predict_inference_left_out
 from .least_times import LeastTime, least_times
 from .leave_out import leave_out as predict_left_out
 from .limits import scored_by
@@ -56,6 +57,9 @@ REFIT: dict[str, Callable[[Table, str, Context, Progress], Predictions]] = {
     "power": predict_power_left_out,
     "training": predict_training_left_out,
     "serving": predict_serving_left_out,
+    "inference": lambda table, split, context, progress: predict_inference_left_out(
+        with_lengths(table)[0], split, context, progress
+    ),
 }
 
 

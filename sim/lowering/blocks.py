@@ -23,6 +23,7 @@ from ..catalog.models import (
     Model,
     Moe,
 )
+from .kernels import stored_bytes
 from .rows import Rows, Value
 from .sharding import Column, Columns, Step
 
@@ -296,7 +297,7 @@ def moe(p: Pass, m: Moe) -> None:
     size = ACTIVATION_BYTES * rows * h
     p.rows.emit("memory", "router", (4.0 * size, rows * h, 2.0))  # permute before, weigh and add after
     split = _flag((c.ep > 1) & ~everywhere)
-    p.rows.emit("all_to_all", "ep_traffic", (size, c.ep, c.expert_tp, 1.0, float(m.topk)), count=2.0 * split)
+    _to_experts(p, m, own, split)
     ranks = np.where(everywhere, c.tp, c.expert_tp)
     p.rows.emit("all_reduce", "tp_traffic", (ACTIVATION_BYTES * seen * h, ranks, 1.0, 1.0), count=_flag(ranks > 1))
     (_grouped if c.training else _served)(p, m, rows)
@@ -321,6 +322,18 @@ def _served(p: Pass, m: Moe, rows: Column) -> None:
     local, matrices = m.width / c.expert_tp, 3.0 if m.gated else 2.0
     dims = (rows, float(p.model.hidden), local, np.maximum(1.0, m.experts / c.ep), p.skew, matrices, float(m.topk))
     p.rows.emit("moe", "experts", (*dims, 1.0 / c.ep), dtype=c.experts_in, stored=c.experts)
+
+
+def _to_experts(p: Pass, m: Moe, own: Column, times: Column) -> None:
+    """Tokens to the ranks of their experts and sums back. Engines send a token once to each rank that holds one of its experts, as it
+    is multiplied; frameworks of training send a copy for each expert."""
+    c = p.c
+    distinct = np.maximum(1.0, c.ep * (1.0 - (1.0 - 1.0 / c.ep) ** m.topk))
+    copies = np.where(c.training, float(m.topk), distinct)
+    value = np.where(c.training, ACTIVATION_BYTES, np.minimum(ACTIVATION_BYTES, stored_bytes(c.experts_in)))
+    for element in (value, ACTIVATION_BYTES):
+        sent = element * own * p.model.hidden * copies
+        p.rows.emit("all_to_all", "ep_traffic", (sent, c.ep, c.expert_tp, 1.0, copies), count=times)
 
 
 def embedding_bags(p: Pass, e: EmbeddingBags) -> None:

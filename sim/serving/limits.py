@@ -41,5 +41,6 @@ class Limits:
     step_host_s: float = 0.0
     sequence_host_s: float = 0.0
     prompt_host_s: float = 0.0
+    prompt_gaps: float = 0.0
     request_host_s: float = 0.0
     ahead_steps: float = 0.0

@@ -42,7 +42,8 @@ class Lowered:
         skewed = stack is not None and plan.attention_dp == 1
         self.skew = stack.factors.get("routing_skew", 0.0) if stack is not None and skewed else 0.0
         small_kernels = 0.0 if stack is None else stack.kernels_per_layer * model.layers
-        self.price = price if stack is None else lambda rows: among_neighbours(rows, price(rows), stack)
+        alone = price if stack is None or not stack.all_experts else lambda rows: price(every_expert(rows))
+        self.price = price if stack is None else lambda rows: among_neighbours(rows, alone(rows), stack)
         self.two_sided = any(block.side == "encoder" for block in model.blocks) and not model.encoder_only
         decode, prompt = self._table("decode", 6.0, 1.0, 35.0), self._table("prefill", 2.0, 3.0 * plan.cp, 50.0)
         shared = set(self._rows(decode)) & set(self._rows(prompt))
@@ -128,6 +129,15 @@ def among_neighbours(rows: Kernels, seconds: FloatArray, stack: Stack) -> FloatA
     left = np.maximum(seconds - stack.launch_hidden_s * launches(rows), 0.5 * seconds)
     out: FloatArray = left * passes[classes(rows)]
     return out
+
+
+def every_expert(rows: Kernels) -> Kernels:
+    """Experts of compiled graphs: each multiplies every token, unless fewer are asked for than there are."""
+    dims, moe = rows.dims.copy(), rows.kind == KIND_IDS["moe"]
+    many = moe & (dims[:, 0] >= dims[:, 3])
+    dims[many, 0] *= dims[many, 3] / dims[many, 6]
+    dims[many, 6] = dims[many, 3]
+    return rows.take(np.arange(len(rows)), dims=dims)
 
 
 def classes(rows: Kernels) -> IntArray:

@@ -50,9 +50,12 @@ class Pack:
         self.limits = limits
         buckets = _powers(tokens) if limits.power_of_two else limits.buckets
         sequence_buckets = _powers(verified) if limits.power_of_two else ()
-        self.token_points = _grid(tokens, 256, 32, buckets)
-        self.sequence_points = _grid(verified, 8, 4, sequence_buckets)
-        self.query_points = _grid(tokens, 8, 4, buckets if limits.power_of_two else ())
+        if limits.power_of_two:  # nothing between buckets is ever asked for
+            self.token_points = self.query_points = np.array(buckets, dtype=np.float64)
+            self.sequence_points = np.array(sequence_buckets, dtype=np.float64)
+        else:
+            self.token_points = _grid(tokens, 256, 32, buckets)
+            self.sequence_points, self.query_points = _grid(verified, 8, 4, ()), _grid(tokens, 8, 4, ())
         columns = 3 + max(0, math.ceil(math.log2(max(limits.longest, 2 * FIRST_KV) / FIRST_KV)))
         self.kv_points = np.array([0.0] + [FIRST_KV * 2.0**c for c in range(columns)])
         self.parts_s = np.full((len(self.token_points), N_PARTS), np.nan)
@@ -85,6 +88,7 @@ class Pack:
         real[at.LAUNCH_FLOOR_S] = limits.eager_launch_s * self.costs.launches
         real[at.STEP_HOST_S], real[at.SEQUENCE_HOST_S] = limits.step_host_s, limits.sequence_host_s
         real[at.PROMPT_HOST_S] = limits.prompt_host_s
+        real[at.PROMPT_GAPS] = limits.prompt_gaps
         real[at.TOKENS_A_STEP], real[at.SWAP_TOKEN_S] = limits.tokens_a_step, limits.swap_token_s
         return real
 
@@ -241,6 +245,7 @@ def _limits(setup: Setup, drafter: tuple[Model, Plan] | None, longest: int) -> L
         step_host_s=host * stack.step_host_s,
         sequence_host_s=host * stack.sequence_host_s,
         prompt_host_s=host * stack.prompt_host_s,
+        prompt_gaps=stack.prompt_gaps,
         request_host_s=request * stack.request_host_s,
         ahead_steps=stack.ahead_steps,
     )

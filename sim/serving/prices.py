@@ -186,7 +186,7 @@ def price(tables: Tables, core: Core, chunk_tokens: int) -> bool:
     total = max(device, tables.real[at.LAUNCH_FLOOR_S]) + tables.real[at.STEP_HOST_S]
     total += tables.real[at.SEQUENCE_HOST_S] * share(tables, decodes + chunks, passes)
     if chunks > 0:
-        total += tables.real[at.PROMPT_HOST_S]
+        total += tables.real[at.PROMPT_HOST_S] + tables.real[at.PROMPT_GAPS] * device
     core.clock[at.TRUNK_S] = trunk
     core.clock[at.LOGITS_S] = sampled
     core.clock[at.HOST_S] = total - device

@@ -41,7 +41,8 @@ class Replica:
         self.plan = as_served(plan, model, target.chip).with_(dp=1)
         self.engine = resolved(engine, target)
         self.machine = cost.machine(target.chip, target.family, target.calibration, target.cluster)
-        self.lowered = Lowered(model, self.plan, lambda rows: price(rows, self.machine), target.stack)
+        self.price: Callable[[Kernels], FloatArray] = lambda rows: price(rows, self.machine)
+        self.lowered = Lowered(model, self.plan, self.price, target.stack)
         self.padded = target.stack.buckets == "power_of_two"
 
     @property
@@ -64,30 +65,32 @@ class Replica:
 
     def prefill_s(self, sequences: int, tokens: int) -> float:
         """Prompts of so many equal sequences, each `tokens` long, in one pass; more than a pass holds go one after another."""
-        limit = max(1, (self.engine.max_batched_tokens or tokens) * self.plan.attention_dp // tokens)
+        limit = max(1, (self.engine.max_batched_tokens or tokens) * self.plan.attention_dp // self.length(tokens))
         passes, rest = divmod(sequences, limit)
         whole = self._prefill_s(limit, tokens) * passes if passes else 0.0
         return whole + (self._prefill_s(rest, tokens) if rest else 0.0)
 
     def _prefill_s(self, sequences: int, tokens: int) -> float:
-        length = self.pad(tokens)
+        length = self.length(tokens)
         held = -(-sequences // min(self.plan.pp, sequences))
         look = self.lowered.prefill_s(*_columns(self.share(held), length, length))
-        return self._total(held, held * length, float(look[0]), held) + self.target.stack.prompt_host_s
+        stack = self.target.stack
+        gaps = 1.0 + stack.prompt_gaps
+        return self._total(held, held * length, float(look[0]), held, gaps) + stack.prompt_host_s
 
     def decode_s(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
         """One step: a token for each sequence that looks at kv_tokens, with so many prompt tokens beside them."""
         ways = min(self.plan.pp, sequences)
         held = self.pad(-(-sequences // ways))
-        look = float(self.lowered.decode_s(*_columns(self.share(held), self.pad(kv_tokens)))[0])
+        look = float(self.lowered.decode_s(*_columns(self.share(held), self.length(kv_tokens)))[0])
         return self._total(held, held + prompt_tokens / ways, look, held)
 
     def prompt_attention_s(self, tokens: int) -> float:
         """Attention of one prompt alone, without what it shares with other tokens of the pass."""
         return float(self.lowered.prefill_s(*_columns(1.0, tokens, tokens))[0])
 
-    def _total(self, sequences: int, tokens: float, look_s: float, sampled: int) -> float:
-        device = self._shared(tokens, sampled) + look_s
+    def _total(self, sequences: int, tokens: float, look_s: float, sampled: int, gaps: float = 1.0) -> float:
+        device = (self._shared(tokens, sampled) + look_s) * gaps
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
         return max(device, floor) + stack.step_host_s + stack.sequence_host_s * self.share(sequences)
@@ -104,6 +107,10 @@ class Replica:
         """A size as compiled graphs know it."""
         return 2 ** math.ceil(math.log2(max(size, 1.0))) if self.padded else math.ceil(size)
 
+    def length(self, tokens: float) -> int:
+        """Tokens of a sequence as compiled graphs know them."""
+        return max(self.pad(tokens), self.target.stack.compiled_tokens or 0)
+
     def static(self, batch: Batch) -> tuple[float, float]:
         """(prompt pass, mean decode step) of a batch that stays together [s]; Simpson's rule over the growing KV cache."""
         prefill = self.prefill_s(batch.sequences, batch.input_tokens)
@@ -116,17 +123,19 @@ class Replica:
         prompts = batch.sequences / batch.output_tokens  # that start in one step
         middle = batch.input_tokens + batch.output_tokens / 2.0
         step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
-        host_s = min(prompts, 1.0) * self.target.stack.prompt_host_s
-        return step + host_s + prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+        stack, carrying = self.target.stack, min(prompts, 1.0)
+        step += prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
+        return step * (1.0 + carrying * stack.prompt_gaps) + carrying * stack.prompt_host_s
 
     def steps_s(self, sequences: FloatArray, batch: Batch) -> FloatArray:
         """`steady` for so many sequences at once [n]."""
         prompts = sequences / batch.output_tokens
         middle = batch.input_tokens + batch.output_tokens / 2.0
         alone = self.prompt_attention_s(batch.input_tokens)
-        host_s = np.minimum(prompts, 1.0) * self.target.stack.prompt_host_s
+        stack, carrying = self.target.stack, np.minimum(prompts, 1.0)
         step = self.passes_s(sequences, middle, prompts * batch.input_tokens)
-        return step + host_s + prompts / self.plan.attention_dp * alone
+        step = step + prompts / self.plan.attention_dp * alone
+        return np.asarray(step * (1.0 + carrying * stack.prompt_gaps) + carrying * stack.prompt_host_s)
 
     def passes_s(self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray) -> FloatArray:
         """`decode_s` for so many sequences and prompt tokens at once [n] each."""
@@ -134,7 +143,7 @@ class Replica:
         held = np.array([float(self.pad(size)) for size in np.ceil(sequences / ways)])
         share = np.ceil(held / self.plan.attention_dp)
         device = self.lowered.trunk_s(held + prompt_tokens / ways).sum(axis=1) + self.lowered.logits_s(held)
-        device += self.lowered.decode_s(share, np.full(len(held), float(self.pad(kv_tokens))))
+        device += self.lowered.decode_s(share, np.full(len(held), float(self.length(kv_tokens))))
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
         step: FloatArray = np.maximum(device, floor) + stack.step_host_s + stack.sequence_host_s * share

@@ -227,7 +227,7 @@ def _wait_s(load: Load, queue: tuple[float, int, float], loop: tuple[int, float]
         return busy * service_s / (2.0 * (1.0 - busy)) if busy < 1.0 else math.inf
     clients = min(loop[0], PATIENT)
     delays = np.full((ROUNDS, clients), loop[1] * clients / loop[0])
-    spent = closed_network(servers, service_s, delays) - service_s
+    spent = closed_network(servers, np.array([service_s]), delays) - service_s
     return spent * loop[0] / clients
 
 

@@ -315,15 +315,15 @@ def test_a_token_that_draws_many_experts_meets_every_place():
 
 
 def test_one_client_never_queues_and_many_clients_keep_the_server_busy():
-    assert closed_network(1, 2.0, np.full((10, 1), 10.0)) == pytest.approx(2.0)
+    assert closed_network(1, np.array([2.0]), np.full((10, 1), 10.0)) == pytest.approx(2.0)
     away_s = np.full((200, 100), 10.0)
-    many = closed_network(1, 2.0, away_s)
+    many = closed_network(1, np.array([2.0]), away_s)
     assert 100 / (many + 10.0) == pytest.approx(1 / 2.0, rel=5e-3)  # throughput = service rate
-    assert closed_network(4, 2.0, away_s) == pytest.approx((many + 10.0) / 4 - 10.0, rel=0.02)
+    assert closed_network(4, np.array([2.0]), away_s) == pytest.approx((many + 10.0) / 4 - 10.0, rel=0.02)
 
 
 def test_clients_that_start_together_queue_once_and_are_spaced_by_the_service_from_then_on():
     """The k-th of the first round waits for k services; afterwards they come one service apart and find the server free."""
-    assert closed_network(1, 1.0, np.full((10, 8), 100.0)) == pytest.approx((1 + 8) / 2 * 0.1 + 0.9 * 1.0)
+    assert closed_network(1, np.array([1.0]), np.full((10, 8), 100.0)) == pytest.approx((1 + 8) / 2 * 0.1 + 0.9 * 1.0)
     spread_s = 100.0 + np.linspace(0.0, 400.0, 8) * np.ones((10, 1))
-    assert closed_network(1, 1.0, spread_s) < 1.5
+    assert closed_network(1, np.array([1.0]), spread_s) < 1.5
