@@ -245,7 +245,8 @@ class ServingFit:
             sums = [
                 np.bincount(place, seconds * times, shape[0] * shape[1]).reshape(shape) for times in (k.step, k.prompt)
             ]
-            self._kept = {**dict(list(self._kept.items())[-3:]), key: (sums[0], sums[1])}
+            kept: tuple[FloatArray, FloatArray] = (sums[0], sums[1])
+            self._kept = {**dict(list(self._kept.items())[-3:]), key: kept}
         return self._kept[key]
 
     def predicted(self, values: dict[str, float]) -> tuple[FloatArray, FloatArray]:
