@@ -52,7 +52,7 @@ def runs(counts: tuple[int, int, int], fast: bool) -> dict[str, Any]:
     for name in READERS:
         _say(f"fuzz {name}")
         found["fuzz"][name] = fuzz(name, inputs)
-        if several and guided.installed():
+        if several and guided.installed() and not name.startswith(guided.COMPILED):
             found["guided"][name] = once(f"guided-{slug(name)}-{several}", partial(guided.guided, name, several))
     with TemporaryDirectory() as folder:
         for case in kill.cases(Path(folder)):

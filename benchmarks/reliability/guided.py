@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
+from . import fuzz
 from .fuzz import Broken, folder, one
 from .kept import ROOT
 from .mutate import mutated
@@ -24,6 +25,10 @@ WATCHED = [
     "sim.studies.points",
     "sim.units",
 ]
+
+
+COMPILED = ("table", "nccl-tests")  # go on into compiled code, which cannot be compiled while it is watched
+SLOWER = 5.0  # watched code
 
 
 def installed() -> bool:
@@ -44,6 +49,7 @@ def guided(name: str, runs: int) -> dict[str, Any]:
 def _main(name: str, runs: int) -> None:
     import atheris
 
+    fuzz.MOST_S *= SLOWER
     reader, place = READERS[name], folder()
     samples = reader.samples()
     corpus = place / "corpus"

@@ -76,13 +76,14 @@ zero and huge numbers, deep nesting, aliases that expand, keys twice, lines cut 
 marks, other line ends, very long lines. What reads a file goes on with it as its command does: a model is fitted onto a chip, a table is
 predicted and scored, a result is rerun, compared and explained. Allowed is an answer or one line that says what is wrong; a traceback, more
 than {2:g} s of processor time or more than 500 MB is broken. {_count(inputs)} inputs, {_count(broken)} broken.
+`make reliability` gives each reader 10,000 unless `--inputs` says otherwise; the table says how many it got in this run.
 
 """
     text += _table(("reader", "inputs", "answered", "refused", "broken", "slowest [s]", "most memory [MB]"), rows)
     worst = [f"- {name}: {each[0][:200]}" for name, found in fuzz.items() for each in found["broken"][:3]]
     text += "\nBroken:\n\n" + "\n".join(worst) + "\n" if worst else ""
     if not guided:
-        return text + "\nThe coverage-guided runs were left out: Atheris is not installed.\n"
+        return text + "\nNo coverage-guided runs were part of this run (they need Atheris).\n"
     runs, gone = (
         sum(each["runs"] for each in guided.values()),
         [(name, each) for name, found in guided.items() for each in found["broken"]],
@@ -123,7 +124,7 @@ byte; a sweep goes on from its journal. Hidden files that end in `.part` may be 
 those away that are older than an hour. The same commands run on a disk that is too small ({disk}): the old file
 stays, no half file is left, standard error gets one line, the exit code is 2, and with room again the result is the same.
 
-{_table(("command", "kills", "of them on top of an earlier run", "runs on a small disk", "of them full", "wrong"), rows)}
+{_table(("command", "kills", "starts on top of an earlier run", "runs on a small disk", "of them full", "wrong"), rows)}
 {_wrong([part for each in kill.values() for part in each.values()])}"""
 
 
