@@ -111,7 +111,7 @@ def test_another_chip_moves_the_figures(tmp_path, judged):
 
 
 def test_the_verdict_follows_from_the_bounds_and_the_interval(tmp_path):
-    assert toy(tmp_path, "{figure: four, about: 4}")[1:3] == (HOLDS, False)
+    assert toy(tmp_path, "{figure: four, about: 4}")[1:3] == (HOLDS, True)
     assert toy(tmp_path, "{figure: four, at_least: 3, at_most: 5}")[1:3] == (HOLDS, True)
     assert toy(tmp_path, "{figure: four, at_least: 6}")[1:3] == (FAILS, True)
     assert toy(tmp_path, "{figure: four, at_least: 4.5}")[1:3] == (FAILS, False)
