@@ -93,9 +93,11 @@ def test_spot_pays_for_what_interruptions_waste():
 def test_offers_keep_to_region_and_term():
     library = default_library()
     assert price_of(library, "h100-sxm", "on_demand", "us-east-1").region in ("us-east-1", "all")
-    assert price_of(library, "h100-sxm", None, "atlantis").region == "all"  # an offer that holds everywhere
+    assert price_of(library, "h100-sxm", None, "ap-southeast-4").region == "all"  # an offer that holds everywhere
     with pytest.raises(InputError, match="no offer of gb200 there"):
-        price_of(library, "gb200", None, "atlantis")
+        price_of(library, "gb200", None, "ap-southeast-4")
+    with pytest.raises(InputError, match="'atlantis' is in no price row"):
+        price_of(library, "h100-sxm", None, "atlantis")
     with pytest.raises(InputError, match="term = 'lease'"):
         price_of(library, "h100-sxm", "lease")
 
