@@ -2,7 +2,8 @@
 
 A fenced block whose lines begin with `$ gambrel` is an example. The blocks of a page run in their order, in an empty folder
 that holds the files which the page shows. Before a block, `<!-- shown: 1-12 20 -->` says which lines of the output of
-its last command are printed, `<!-- shown: nothing -->` that none is; without it, all are, of a long output the first.
+its last command are printed, `<!-- shown: nothing -->` that none is; without it, all are, of a long output the first. What
+commands before the last print is shown where it is short.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 100
 LONGEST, SHORTENED = 48, 24  # lines of an output that a page shows whole, and of one that it does not
+BETWEEN = 12  # lines of an output that is shown although another command follows in the block
 FILE = re.compile(r"^`([^`]+)`\n\n```(?:yaml|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(
     r"(?:^<!-- shown: ([^\n]*) -->\n)?^```(console|text|)\n(\$ gambrel .*?)^```", re.MULTILINE | re.DOTALL
@@ -72,7 +74,8 @@ def rewritten(text: str) -> Iterator[tuple[re.Match[str], str]]:
         for place, command in enumerate(commands):
             output = printed(command.removeprefix("$ gambrel "))
             last = place == len(commands) - 1
-            lines += [command, *([shown] if last and (shown := excerpt(output, block[1])) else [])]
+            shown = excerpt(output, block[1]) if last else output if output.count("\n") < BETWEEN else ""
+            lines += [command, *([shown] if shown else [])]
         yield block, "\n".join(lines) + "\n"
 
 
