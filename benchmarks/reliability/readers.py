@@ -178,8 +178,11 @@ def _table(path: Path) -> object:
 
 def _import(path: Path) -> object:
     """`gambrel import`, as far as its screen, its JSON and its table."""
-    command("import", str(path), "--json")
-    return command("import", str(path), "-o", str(path.with_suffix(".out.csv")))
+    code = command("import", str(path), "--json")
+    for written in (".out.csv", ".out.yaml"):  # a table or a scenario: one of them is refused
+        with contextlib.suppress(Refused):
+            command("import", str(path), "-o", str(path.with_suffix(written)))
+    return code
 
 
 def command(*words: str) -> int:
