@@ -240,14 +240,15 @@ class ServingFit:
         if key not in self._kept:
             runs, k = self.runs, self.runs.kernels
             seconds = np.maximum(k.alone_s - hidden_s[runs.stack][k.run] * k.launches, 0.5 * k.alone_s)
-            shape = (len(runs.rows), len(CLASSES))
-            place = k.run * shape[1] + k.kind
-            sums = [
-                np.bincount(place, seconds * times, shape[0] * shape[1]).reshape(shape) for times in (k.step, k.prompt)
-            ]
-            kept: tuple[FloatArray, FloatArray] = (sums[0], sums[1])
-            self._kept = {**dict(list(self._kept.items())[-3:]), key: kept}
+            first, later = (self._by_class(seconds * times) for times in (k.step, k.prompt))
+            self._kept = {**dict(list(self._kept.items())[-3:]), key: (first, later)}
         return self._kept[key]
+
+    def _by_class(self, seconds: FloatArray) -> FloatArray:
+        """Sums of kernels' seconds by run and class [runs, classes]."""
+        shape, k = (len(self.runs.rows), len(CLASSES)), self.runs.kernels
+        sums: FloatArray = np.bincount(k.run * shape[1] + k.kind, seconds, shape[0] * shape[1]).astype(np.float64)
+        return sums.reshape(shape)
 
     def predicted(self, values: dict[str, float]) -> tuple[FloatArray, FloatArray]:
         """Time a token and time to first token of each run [n]."""
