@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,10 +95,10 @@ def _plan_path(file: str | None) -> Path | None:
     if file is None:
         return None
     shipped = package_root() / "workloads" / "fleets" / f"{file}.yaml"
-    if shipped.is_file():
+    if os.path.isfile(shipped):
         return shipped
     path = Path(file)
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):
         return None
     data = read_yaml(path).data
     return path if isinstance(data, dict) and "offers" in data else None

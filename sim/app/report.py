@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,7 +117,7 @@ def _scenario(call: Call, given: str) -> Scenario:
     from ..catalog.library import normal
     from ..catalog.scenarios import read_scenario
 
-    if given.endswith((".yaml", ".yml")) or Path(given).exists():
+    if given.endswith((".yaml", ".yml")) or os.path.exists(given):
         return read_scenario(Path(given))
     known = [name for entry in call.library().entries("scenario") for name in entry.names]
     if normal(given) not in map(normal, known):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -186,7 +187,7 @@ def _is_scenario(call: Call, name: str) -> bool:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         return any(normal(name) == normal(known) for each in call.library().entries("scenario") for known in each.names)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     data = read_yaml(path).data
     return isinstance(data, dict) and "blocks" not in data

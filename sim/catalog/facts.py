@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from functools import cache
 from importlib.metadata import version
@@ -112,7 +113,7 @@ def _origin(library: Library, kind: str, name: str) -> dict[str, str]:
 
 def _file(library: Library, name: str) -> Path | None:
     places = [Path(name), *(root / "workloads" / "traffic" / name for root, _ in library.roots)]
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if os.path.isfile(path)), None)
 
 
 def _file_hash(path: Path) -> str:

@@ -237,10 +237,7 @@ def _names_in(folder: Path, origin: str) -> dict[str, Entry]:
 
 def _has_config(path: Path) -> bool:
     """Is it a folder with a config.json? A name that no file can have is none."""
-    try:
-        return path.is_dir() and (path / "config.json").exists()
-    except (OSError, ValueError):
-        return False
+    return os.path.isdir(path) and os.path.exists(path / "config.json")
 
 
 def cluster_of(chip: Chip) -> Cluster:

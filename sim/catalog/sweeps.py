@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -96,7 +97,7 @@ def _scenario(document: Document, path: Path) -> Scenario:
     given = document.data["scenario"]
     if isinstance(given, str):
         file = path.parent / given
-        if file.is_file():
+        if os.path.isfile(file):
             return read_scenario(file)
         from .library import default_library
 

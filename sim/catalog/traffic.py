@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -274,7 +275,7 @@ def _with_models(drawn: Requests, shares: dict[str, float], seed: int) -> Reques
 def _found(trace: str, folders: Sequence[Path]) -> Path:
     candidates = [Path(trace), *(folder / trace for folder in folders)]
     for path in candidates:
-        if path.is_file():
+        if os.path.isfile(path):  # a name that no file can have is none
             return path
     raise InputError(f"demand: {trace!r}: no such file. Give the path of a trace or generator.")
 

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from benchmarks.reliability import fuzz
 from benchmarks.reliability.mutate import mutated
-from benchmarks.reliability.readers import READERS
+from benchmarks.reliability.readers import READERS, library
+from sim import api
+from sim.catalog.facts import facts
+from sim.catalog.scenarios import read_scenario
 from sim.errors import MOST_LETTERS, GambrelError, InputError
 
 SLOW = (
@@ -197,3 +200,13 @@ def test_facts_that_lack_an_entry_are_refused():
 
     with pytest.raises(InputError, match="chip is missing"):
         Recorded({}).chip("h100")
+
+
+def test_the_name_of_a_trace_that_no_file_can_have_is_refused(tmp_path):
+    path = tmp_path / "scenario.yaml"
+    demand = "{kind: traffic, trace: " + "a" * 3000 + ".csv}"
+    path.write_text(f"role: serve\nmodel: llama-3.1-8b\ncluster: h100\ndemand: {demand}\n", encoding="utf-8")
+    scenario = read_scenario(path)
+    with pytest.raises(InputError, match="no such file"):
+        api.serve(scenario)
+    assert "trace" not in facts(library(), scenario)
