@@ -33,7 +33,7 @@ def read(source: Source) -> Served:
 
 def _workers(source: Source, prefix: str) -> dict[str, int]:
     """Columns of one kind of worker; under data-parallel attention every rank keeps whole heads."""
-    tp, pp, ep = (int(source.number(prefix + name) or 1) for name in ("tp", "pp", "ep"))
+    tp, pp, ep = (source.degree(prefix + name) for name in ("tp", "pp", "ep"))
     spread = source.record.get(prefix + "dp_attention", source.record.get("dp_attention"))
     source.used.add(prefix + "dp_attention")
     ranks = tp if _true(spread) else 1
@@ -45,7 +45,7 @@ def _workers(source: Source, prefix: str) -> dict[str, int]:
         "moe_tp_size": max(1, tp // ep),
     }
     if prefix:
-        found["num_workers"] = int(source.number(prefix + "num_workers") or 1)
+        found["num_workers"] = source.degree(prefix + "num_workers")
     return {prefix + name: value for name, value in found.items()}
 
 

@@ -21,7 +21,9 @@ from .imported import Note, Said
 _BEFORE = r"^[^\w\n]{0,40}(?:\[[^\]\n]{0,200}\][^\S\n]{0,40}:?[^\S\n]{0,40}|\d{1,20}:[^\S\n]{0,40})?"
 PRINTED = re.compile(_BEFORE + r"([a-z][a-z0-9_]*) \.{2,} ?(.*)$")
 _PRINTED_FIRST = re.compile(_BEFORE + r"(?:tensor_model_parallel_size|num_layers) \.{2,}", re.MULTILINE)
-ITERATION = re.compile(r"\biteration\s+(\d+)\s*/\s*\S+\s*\|.*?elapsed time per iteration \(ms\):\s*([^|\s]*)\s*(\|?)")
+ITERATION = re.compile(
+    r"\biteration\s+(\d{1,18})\s*/\s*\S+\s*\|.*?elapsed time per iteration \(ms\):\s*([^|\s]*)\s*(\|?)"
+)
 _FLAG = re.compile(r"(?<![\w-])--([a-zA-Z][\w.-]*)((?:[= \t]+(?!--)[^\s\\=]+)*)")
 _ASSIGNED = re.compile(
     r"(?:^|[\s;&])(?:export\s+|readonly\s+|local\s+)?([A-Za-z_]\w*)=(?!\$\(\()(\"[^\"\n]*\"|'[^'\n]*'|[^\s;&()]+)"

@@ -53,6 +53,13 @@ class Source(NamedTuple):
             raise InputError(f"{self.place}: {keys[0]} = {value!r} must be a number above 0. Mend or drop the record.")
         return value
 
+    def degree(self, key: str) -> int:
+        """A whole number; 1 where it is 0, null or not there."""
+        value = self.number(key) or 1.0
+        if value != int(value):
+            raise InputError(f"{self.place}: {key} = {value:g} is no whole number. Mend or drop the record.")
+        return int(value)
+
     def checked(self, key: str, value: object, most: float = 1e15) -> float:
         """A finite number from 0 to `most`. Raises InputError for anything else."""
         if isinstance(value, str):

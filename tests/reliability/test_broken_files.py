@@ -15,7 +15,9 @@ from benchmarks.reliability.mutate import mutated
 from benchmarks.reliability.readers import READERS, library
 from sim import api
 from sim.catalog.facts import facts
+from sim.catalog.megatron_text import measured
 from sim.catalog.scenarios import read_scenario
+from sim.catalog.serving_source import Source
 from sim.errors import MOST_LETTERS, GambrelError, InputError
 
 SLOW = (
@@ -210,3 +212,16 @@ def test_the_name_of_a_trace_that_no_file_can_have_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         api.serve(scenario)
     assert "trace" not in facts(library(), scenario)
+
+
+def test_a_degree_that_is_no_whole_number_is_refused():
+    source = Source({"tp": 0.3, "pp": None, "ep": 4}, "result.json", set())
+    with pytest.raises(InputError, match=r"tp = 0.3 is no whole number"):
+        source.degree("tp")
+    assert (source.degree("pp"), source.degree("ep"), source.degree("dp")) == (1, 4, 1)
+
+
+def test_an_iteration_of_thousands_of_digits_is_no_iteration():
+    line = " iteration %s/ 100 | elapsed time per iteration (ms): 4000.0 | global batch size: 8 |\n"
+    assert measured(line % ("9" * 5000), "run.log", 8) is None
+    assert measured(line % "17", "run.log", 8) is not None
