@@ -76,7 +76,7 @@ zero and huge numbers, deep nesting, aliases that expand, keys twice, lines cut 
 marks, other line ends, very long lines. What reads a file goes on with it as its command does: a model is fitted onto a chip, a table is
 predicted and scored, a result is rerun, compared and explained. Allowed is an answer or one line that says what is wrong; a traceback, more
 than {2:g} s of processor time or more than 500 MB is broken. {_count(inputs)} inputs, {_count(broken)} broken.
-`make reliability` gives each reader 10,000 unless `--inputs` says otherwise; the table says how many it got in this run.
+`make reliability` gives each reader 10,000 unless `--inputs` says otherwise; the table says how many it got in this run; its memory counts the making of the inputs too.
 
 """
     text += _table(("reader", "inputs", "answered", "refused", "broken", "slowest [s]", "most memory [MB]"), rows)
