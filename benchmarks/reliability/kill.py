@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .kept import ROOT
+from .readers import TRAIN
 
 SWEEP = """scenario:
   role: train
@@ -90,29 +91,10 @@ def cases(place: Path) -> list[Case]:
         ),
         Case("calibrate", ("calibrate", str(place / "kernels.csv"), "--chip", "h200", "--catalog", "{out}")),
         Case("import", ("import", str(log), "--cluster", "dgx-a100", "-o", "{out}/run.yaml"), whole=("run.yaml",)),
-        Case(
-            "train --out",
-            (
-                "train",
-                "--model",
-                "llama-3.1-8b",
-                "--cluster",
-                "dgx-h100",
-                "--devices",
-                "16",
-                "--global-batch",
-                "64",
-                "--out",
-                "{out}",
-            ),
-            whole=("result.json",),
-        ),
+        Case("train --out", (*TRAIN, "--out", "{out}"), whole=("result.json",)),
     ]
-    from sim.app.cli import COMMANDS
-
-    if "report" in COMMANDS:
-        run([*found[-1].words], place / "stored")
-        found.append(Case("report", ("report", str(place / "stored" / "result.json"), "--html", "--out", "{out}")))
+    run([*found[-1].words], place / "stored")
+    found.append(Case("report", ("report", str(place / "stored" / "result.json"), "--html", "--out", "{out}")))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sim.errors import GambrelError
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ("train", "--model", "llama-3.1-8b", "--cluster", "dgx-h100", "--devices", "16", "--global-batch", "64")
 SAMPLES = ROOT / "tests" / "catalog" / "samples"
 NCCL = ROOT / "tests" / "evidence" / "nccl"
 OWNED = b"""purchase_usd: 30000
@@ -250,23 +251,7 @@ def _stored() -> tuple[bytes, bytes]:
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as folder:
-        command(
-            "train",
-            "--model",
-            "llama-3.1-8b",
-            "--cluster",
-            "dgx-h100",
-            "--devices",
-            "16",
-            "--global-batch",
-            "64",
-            "--tp",
-            "2",
-            "--tokens",
-            "1e11",
-            "--out",
-            folder,
-        )
+        command(*TRAIN, "--tp", "2", "--tokens", "1e11", "--out", folder)
         return (Path(folder) / "result.json").read_bytes(), (Path(folder) / "facts.json").read_bytes()
 
 
