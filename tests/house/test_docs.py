@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import io
 import re
 import sys
 from pathlib import Path
@@ -105,3 +107,15 @@ def test_the_site_builds_without_a_broken_link_and_asks_no_other_host(tmp_path, 
         )
         assert not loaded, page
     assert (tmp_path / "site" / "python" / "verbs" / "index.html").exists()
+
+
+def test_the_counts_of_measured_rows_are_those_of_the_files():
+    table = re.findall(r"^\| (`[^|]*\.csv`[^|]*) \| ([\d,]+) \|", site_text("data-sources/measured.md"), re.MULTILINE)
+    assert table
+    for files, said in table:
+        names = re.findall(r"`([^`]+)`", files)
+        folder = Path(names[0]).parent
+        paths = [ROOT / (name if "/" in name else folder / name) for name in names]
+        assert sum(len(list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))) for path in paths) == int(
+            said.replace(",", "")
+        )
