@@ -16,7 +16,6 @@ from .predictions import Predictions
 from .rules import TRAINING_TARGETS
 from .tables import FloatArray, Skip, Table
 
-CLAIMED = 0.8  # between the 10th and the 90th percentile
 _SIZES = dict(zip(SIZES, ("bound by the launch", "between", "large"), strict=True))
 
 

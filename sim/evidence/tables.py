@@ -111,7 +111,6 @@ TABLE_KINDS: tuple[TableKind, ...] = (
     ),
 )
 VERBS = tuple(dict.fromkeys(kind.verb for kind in TABLE_KINDS))
-KINDS_BY_NAME = {kind.name: kind for kind in TABLE_KINDS}
 
 
 class Row:

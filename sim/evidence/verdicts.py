@@ -11,7 +11,6 @@ from .predictions import Predictions
 from .tables import FloatArray, Table
 
 TOLERANCE = 0.05  # a measured figure is met within this share of it; a bound or a range where it holds
-BOUNDS = ("equal", "at least", "at most", "between")
 
 
 class Verdict(NamedTuple):

@@ -65,7 +65,6 @@ class Span(NamedTuple):
 
 
 WIDEST = 0.6  # of a value: how far a span reaches to either side
-ALWAYS_SHOWN = ("devices", "memory_capacity")
 
 
 def span_of(figure: Figure) -> Span | None:

@@ -78,12 +78,13 @@ class Replica:
         gaps = 1.0 + stack.prompt_gaps
         return self._total(held, held * length, float(look[0]), held, gaps) + stack.prompt_host_s
 
-    def decode_s(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0) -> float:
-        """One step: a token for each sequence that looks at kv_tokens, with so many prompt tokens beside them."""
+    def decode_s(self, sequences: int, kv_tokens: float, prompt_tokens: float = 0.0, gaps: float = 1.0) -> float:
+        """One step: a token for each sequence that looks at kv_tokens, with so many prompt tokens beside them. gaps: the kernels'
+        time with what lies between them, over that alone (`Stack.prompt_gaps`)."""
         ways = min(self.plan.pp, sequences)
         held = self.pad(-(-sequences // ways))
         look = float(self.lowered.decode_s(*_columns(self.share(held), self.length(kv_tokens)))[0])
-        return self._total(held, held + prompt_tokens / ways, look, held)
+        return self._total(held, held + prompt_tokens / ways, look, held, gaps)
 
     def prompt_attention_s(self, tokens: int) -> float:
         """Attention of one prompt alone, without what it shares with other tokens of the pass."""
@@ -122,22 +123,15 @@ class Replica:
         """Mean step [s] of a replica whose sequences are replaced as they finish: each step carries its share of prompts."""
         prompts = batch.sequences / batch.output_tokens  # that start in one step
         middle = batch.input_tokens + batch.output_tokens / 2.0
-        step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens)
         stack, carrying = self.target.stack, min(prompts, 1.0)
-        step += prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens)
-        return step * (1.0 + carrying * stack.prompt_gaps) + carrying * stack.prompt_host_s
+        gaps = 1.0 + carrying * stack.prompt_gaps
+        step = self.decode_s(batch.sequences, middle, prompts * batch.input_tokens, gaps)
+        step += prompts / self.plan.attention_dp * self.prompt_attention_s(batch.input_tokens) * gaps
+        return step + carrying * stack.prompt_host_s
 
-    def steps_s(self, sequences: FloatArray, batch: Batch) -> FloatArray:
-        """`steady` for so many sequences at once [n]."""
-        prompts = sequences / batch.output_tokens
-        middle = batch.input_tokens + batch.output_tokens / 2.0
-        alone = self.prompt_attention_s(batch.input_tokens)
-        stack, carrying = self.target.stack, np.minimum(prompts, 1.0)
-        step = self.passes_s(sequences, middle, prompts * batch.input_tokens)
-        step = step + prompts / self.plan.attention_dp * alone
-        return np.asarray(step * (1.0 + carrying * stack.prompt_gaps) + carrying * stack.prompt_host_s)
-
-    def passes_s(self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray) -> FloatArray:
+    def passes_s(
+        self, sequences: FloatArray, kv_tokens: float, prompt_tokens: FloatArray, gaps: float = 1.0
+    ) -> FloatArray:
         """`decode_s` for so many sequences and prompt tokens at once [n] each."""
         ways = np.minimum(float(self.plan.pp), sequences)
         held = np.array([float(self.pad(size)) for size in np.ceil(sequences / ways)])
@@ -146,7 +140,7 @@ class Replica:
         device += self.lowered.decode_s(share, np.full(len(held), float(self.length(kv_tokens))))
         stack = self.target.stack
         floor = stack.host_launch_s * self.lowered.launches if stack.launch == "eager" else 0.0
-        step: FloatArray = np.maximum(device, floor) + stack.step_host_s + stack.sequence_host_s * share
+        step: FloatArray = np.maximum(device * gaps, floor) + stack.step_host_s + stack.sequence_host_s * share
         return step
 
 

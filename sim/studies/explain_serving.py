@@ -48,7 +48,9 @@ BILLED = (
 )
 FIGURES = (*(f"{name}_{point}" for name in TIMES for point in POINTS), *RUN, *BILLED)
 STEP_UP, MOVES = 1.01, 1e-9
-STACK = ("step_host_s", "sequence_host_s", "prompt_host_s", "host_launch_s", "launch_hidden_s", "kernels_per_layer")
+STACK = (
+    "step_host_s", "sequence_host_s", "prompt_host_s", "prompt_gaps", "host_launch_s", "launch_hidden_s", "kernels_per_layer",
+)  # fmt: skip
 _PHASES = {"prefill": ("prefill",), "decode": ("decode",), "mixed": ("prefill", "decode")}
 
 

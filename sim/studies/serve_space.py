@@ -165,9 +165,10 @@ def _steps_s(replica: Replica, load: Load, counts: FloatArray) -> FloatArray:
     passes = np.ceil(load.input_tokens / _room(replica, load, counts))
     some = -np.expm1(-prompts * passes)  # share of iterations with a prompt
     middle = load.input_tokens + load.output_tokens / 2.0
+    stack, gaps = replica.target.stack, 1.0 + replica.target.stack.prompt_gaps
     alone = replica.passes_s(counts, middle, np.zeros(len(counts)))
-    beside = replica.passes_s(counts, middle, prompts * load.input_tokens / some) + replica.target.stack.prompt_host_s
-    look_s = prompts / replica.plan.attention_dp * replica.prompt_attention_s(load.input_tokens)
+    beside = replica.passes_s(counts, middle, prompts * load.input_tokens / some, gaps) + stack.prompt_host_s
+    look_s = prompts / replica.plan.attention_dp * replica.prompt_attention_s(load.input_tokens) * gaps
     out: FloatArray = (1.0 - some) * alone + some * beside + look_s
     return out
 
@@ -182,8 +183,9 @@ def _prompt_s(replica: Replica, load: Load, counts: FloatArray) -> FloatArray:
     passes = np.ceil(load.input_tokens / _room(replica, load, counts))
     alone = replica.prompt_attention_s(load.input_tokens)
     middle = load.input_tokens + load.output_tokens / 2.0
-    one = replica.passes_s(counts, middle, load.input_tokens / passes) + replica.target.stack.prompt_host_s
-    return passes * one + alone
+    stack, gaps = replica.target.stack, 1.0 + replica.target.stack.prompt_gaps
+    one = replica.passes_s(counts, middle, load.input_tokens / passes, gaps) + stack.prompt_host_s
+    return passes * one + alone * gaps
 
 
 def _apart(replica: Replica, setting: Setting, load: Load, counts: FloatArray) -> list[Point]:

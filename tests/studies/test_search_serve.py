@@ -16,7 +16,7 @@ from sim.lowering import check
 from sim.serving.steady import Batch, Replica
 from sim.studies import search_serve as study
 from sim.studies.search_serve import Question, binds, candidates, keeps, relaxations, scenario_of, search
-from sim.studies.serve_space import Load, Setting, layouts, points
+from sim.studies.serve_space import Load, Setting, _steps_s, layouts, points
 
 LIBRARY = default_library()
 LLAMA = LIBRARY.model("llama-3.1-8b")
@@ -42,8 +42,16 @@ def found():
 def test_many_batch_sizes_at_once_cost_what_each_costs_alone():
     replica = Replica(LLAMA, Plan(tp=2, pp=2), H100, Engine())
     counts = np.array([1.0, 2.0, 3.0, 7.0, 64.0])
-    together = replica.steps_s(counts, Batch(1, 500, 100))
-    assert together == pytest.approx([replica.steady(Batch(int(n), 500, 100)) for n in counts], rel=1e-12)
+    together = replica.passes_s(counts, 500.0, 20.0 * counts, 1.35)
+    assert together == pytest.approx([replica.decode_s(int(n), 500.0, 20.0 * n, 1.35) for n in counts], rel=1e-12)
+
+
+def test_iterations_that_carry_prompts_pay_what_the_engine_takes_beside_their_kernels():
+    """In the limit of prompts in every iteration, as a steady replica has it."""
+    load = Load(1001, 2, 1003, None, 61)
+    replica = Replica(LLAMA, Plan(tp=2), H100, Engine())
+    counts = np.array([61.0])
+    assert _steps_s(replica, load, counts) == pytest.approx([replica.steady(Batch(61, 1001, 2))], rel=1e-6)
 
 
 def test_layouts_are_those_that_the_check_accepts():
